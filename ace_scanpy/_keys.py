@@ -1,0 +1,37 @@
+"""Every key this package writes into an AnnData, spelled once."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+RECORDS = "ace"
+"""``uns`` entry that holds encoder records and clusterings."""
+
+MEAN = "ace_mean"
+STD = "ace_std"
+STANDARDIZE = "standardize"
+"""``uns["ace"]`` entry saying what ``var["ace_mean"]`` and ``var["ace_std"]`` were computed on."""
+
+REP = "X_ace"
+CLUSTER = "ace_cluster"
+RANKING = "rank_genes_groups"
+FITS = "fits"
+"""Entry of an encoder record with the copies that were fitted to labels."""
+
+RESERVED_UNS = frozenset({RECORDS, "log1p", "neighbors", "pca", "hvg", "umap"})
+RESERVED_RECORDS = frozenset({STANDARDIZE})
+
+
+def confidence(cluster_key: str) -> str:
+    """``obs`` column with the confidence of an assignment."""
+    return f"{cluster_key}_confidence"
+
+
+def colors(groupby: str) -> str:
+    """``uns`` entry where Scanpy keeps the colours of a categorical."""
+    return f"{groupby}_colors"
+
+
+def stored_name(name: str) -> str:
+    """``name`` as a dictionary key that h5ad and zarr accept: ``/`` would start a new group."""
+    return quote(name, safe=" ")

@@ -1,0 +1,101 @@
+"""Groups of cells from an `obs` column, in an order that does not depend on how the categories are sorted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scanpy import logging as logg
+
+from . import _validate
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A grouping of cells.
+
+    Groups are numbered by their first cell, so that every computation below is the same however the
+    categories are named or sorted; `display` brings results back into the order of the categories.
+
+    Attributes
+    ----------
+    key
+        The `obs` column.
+    codes
+        Group of each cell, shape ``(n_obs,)``; -1 where the label is missing.
+    categories
+        Category of each group, in group order.
+    display
+        Groups in the order of the categories.
+    """
+
+    key: str
+    codes: NDArray[np.intp]
+    categories: tuple[Any, ...]
+    display: tuple[int, ...]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.categories)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the groups, in group order."""
+        return tuple(map(str, self.categories))
+
+    def group(self, argument: str, wanted: object) -> int:
+        """Number of the group a user named."""
+        ordered = [self.categories[g] for g in self.display]
+        return self.categories.index(_validate.member(argument, wanted, ordered))
+
+    def groups(self, argument: str, wanted: object) -> list[int]:
+        """Numbers of the groups a user named, in the order of the categories."""
+        if isinstance(wanted, str) and wanted == "all":
+            return list(self.display)
+        ordered = [self.categories[g] for g in self.display]
+        found = _validate.members(argument, wanted, ordered)  # type: ignore[arg-type]
+        return [g for g in self.display if self.categories[g] in found]
+
+
+def as_categorical(column: pd.Series) -> pd.Categorical:
+    """`column` as a categorical; numbers, booleans and strings keep their values, sorted."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Categorical(column)
+    return pd.Categorical(column.astype(object))
+
+
+def read(adata: AnnData, groupby: object) -> Labels:
+    """The groups of `adata.obs[groupby]`, checked: at least two categories with cells and distinct names."""
+    key = _validate.obs_key(adata, "groupby", groupby)
+    return from_column(adata.obs[key], key)
+
+
+def from_column(column: pd.Series | pd.Categorical, key: str) -> Labels:
+    """The groups of a column called `key`, checked likewise."""
+    categorical = as_categorical(pd.Series(column))
+    codes = np.asarray(categorical.codes, dtype=np.intp)
+    present, first = np.unique(codes[codes >= 0], return_index=True)
+    if len(present) < 2:
+        msg = (
+            f"`groupby`={key!r} has {len(present)} group(s) with cells "
+            f"({_validate.listed(categorical.categories[present])}); at least 2 are needed."
+        )
+        raise ValueError(msg)
+    n_missing = int((codes < 0).sum())
+    if n_missing:
+        logg.warning(f"{n_missing} cells without a label in obs[{key!r}] are left out.")
+    by_appearance = present[np.argsort(first)]
+    number = np.full(len(categorical.categories), -1)
+    number[by_appearance] = np.arange(len(by_appearance))
+    renumbered = np.where(codes >= 0, number[codes], -1)
+    categories = tuple(categorical.categories[by_appearance])
+    if len(set(map(str, categories))) < len(categories):
+        msg = f"Some categories of obs[{key!r}] have the same name: {_validate.listed(categories)}. Rename them."
+        raise ValueError(msg)
+    return Labels(key, renumbered, categories, tuple(int(number[c]) for c in present))

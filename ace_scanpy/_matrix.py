@@ -1,0 +1,270 @@
+"""Reading expression by blocks of cells: `X`, a layer or `raw`; dense, CSR or CSC, of any number type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from . import _validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+_BLOCK_VALUES = 2**24
+_COUNTS_ABOVE = 20.0  # log-normalised values stay below log(1e6) = 14
+
+
+class _Default:
+    """Marks a mask that was not asked for."""
+
+    def __repr__(self) -> str:
+        return "var['highly_variable'] when present"
+
+
+DEFAULT_MASK: Final = _Default()
+
+
+@dataclass(frozen=True)
+class GeneMatrix:
+    """Cells by chosen genes of one matrix of an AnnData; nothing is copied until rows are asked for.
+
+    `var_names` are all genes of the matrix; `genes` are the columns that `rows` and `blocks` return.
+    """
+
+    values: Any
+    var_names: pd.Index
+    genes: NDArray[np.intp]
+    layer: str | None = None
+    use_raw: bool = False
+    mask: str = field(default="all genes")
+
+    @property
+    def n_cells(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def n_genes(self) -> int:
+        return len(self.genes)
+
+    @property
+    def gene_names(self) -> pd.Index:
+        return self.var_names[self.genes]
+
+    @property
+    def where(self) -> str:
+        """The matrix as a user would write it."""
+        if self.use_raw:
+            return "adata.raw.X"
+        return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
+
+    def with_genes(self, genes: NDArray[np.intp]) -> GeneMatrix:
+        """The same matrix restricted to other columns."""
+        return GeneMatrix(self.values, self.var_names, genes, self.layer, self.use_raw, self.mask)
+
+    @cached_property
+    def _by_rows(self) -> Any:
+        """The matrix in a form whose rows can be taken at a cost proportional to their number."""
+        if sparse.issparse(self.values) and self.values.format != "csr":
+            return sparse.csr_matrix(self.values)
+        return self.values
+
+    def rows(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32] | sparse.csr_matrix:
+        """Expression of some cells as float32, dense or CSR as the matrix is."""
+        block = self._by_rows[cells]
+        if self.n_genes != len(self.var_names):
+            block = block[:, self.genes]
+        if sparse.issparse(block):
+            return sparse.csr_matrix(block, dtype=np.float32)
+        return np.asarray(block, dtype=np.float32)
+
+    def dense(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+        """Expression of some cells as a dense float32 array in C order."""
+        block = self.rows(cells)
+        return np.ascontiguousarray(block.toarray() if sparse.issparse(block) else block)
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32] | sparse.csr_matrix]]:
+        """All cells in order, in blocks of bounded size."""
+        size = max(1, _BLOCK_VALUES // max(self.n_genes, 1))
+        for start in range(0, self.n_cells, size):
+            cells = slice(start, min(start + size, self.n_cells))
+            yield cells, self.rows(cells)
+
+
+def choose(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: object = None,
+) -> GeneMatrix:
+    """The matrix a user asked for, checked: it exists, has cells and genes, names are unique, the mask fits."""
+    _validate.not_empty(adata)
+    if not isinstance(use_raw, (bool, np.bool_)):
+        msg = f"`use_raw` must be True or False. Got {use_raw!r}."
+        raise TypeError(msg)
+    if use_raw and layer is not None:
+        msg = f"`use_raw=True` and `layer={layer!r}` name two matrices. Give only one."
+        raise ValueError(msg)
+    if use_raw:
+        if adata.raw is None:
+            msg = "`use_raw=True` but `adata.raw` is not set. Set `adata.raw = adata` or use `use_raw=False`."
+            raise ValueError(msg)
+        values, var = adata.raw.X, adata.raw.var
+    elif layer is not None:
+        if layer not in adata.layers:
+            available = [k for k in adata.layers if k is not None]
+            msg = f"`layer`={layer!r} not found in `adata.layers`. Available layers: {_validate.listed(available)}."
+            raise KeyError(msg)
+        values, var = adata.layers[layer], adata.var
+    else:
+        values, var = adata.X, adata.var
+    if values is None:
+        msg = "`adata.X` is None. Put log-normalised expression into `adata.X` or name a `layer`."
+        raise ValueError(msg)
+    _validate.unique_genes(var.index, "adata.raw.var_names" if use_raw else "adata.var_names")
+    genes, mask = _mask_genes(adata, var, mask_var)
+    return GeneMatrix(values, var.index, genes, layer, bool(use_raw), mask)
+
+
+def _mask_genes(adata: AnnData, var: pd.DataFrame, mask_var: object) -> tuple[NDArray[np.intp], str]:
+    """Columns inside the mask and a name for it, by the rules of `scanpy.pp.pca`."""
+    n_genes = len(var)
+    if mask_var is None or (isinstance(mask_var, _Default) and "highly_variable" not in var):
+        return np.arange(n_genes), "all genes"
+    key = "highly_variable" if isinstance(mask_var, _Default) else mask_var
+    if isinstance(key, str):
+        if key in var:
+            column = var[key]
+        elif key in adata.var:  # a mask of `adata.var` also serves `adata.raw`
+            column = adata.var[key].reindex(var.index, fill_value=False)
+        else:
+            msg = f"`mask_var`={key!r} not found in `adata.var`. Available keys: {_validate.listed(adata.var.columns)}."
+            raise KeyError(msg)
+        name = f"var[{key!r}]"
+        values = column.to_numpy()
+    else:
+        values, name = np.asarray(key), "an array"
+    if values.dtype != bool or values.shape != (n_genes,):
+        msg = (
+            f"`mask_var` must be a key of `adata.var` or a boolean array of length {n_genes}. "
+            f"Got {values.dtype} of shape {values.shape}."
+        )
+        raise ValueError(msg)
+    genes = np.flatnonzero(values)
+    if len(genes) < 2:
+        msg = f"`mask_var` must select at least 2 genes. Got {len(genes)} of {n_genes}."
+        raise ValueError(msg)
+    return genes, name
+
+
+@dataclass(frozen=True)
+class GeneMoments:
+    """Per-gene summaries, each of shape (n_genes,)."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+
+
+def moments(matrix: GeneMatrix) -> GeneMoments:
+    """Mean, standard deviation (n - 1), minimum and maximum per gene, read by blocks; sparse stays sparse.
+
+    Raises for NaN, infinity and raw counts. Block means are merged by Chan's update, so that
+    large values do not cancel.
+    """
+    n_seen = 0
+    mean = np.zeros(matrix.n_genes)
+    squares = np.zeros(matrix.n_genes)
+    low = np.full(matrix.n_genes, np.inf)
+    high = np.full(matrix.n_genes, -np.inf)
+    integers = True
+    for _, block in matrix.blocks():
+        stored = block.data if sparse.issparse(block) else block
+        _require_finite(stored, matrix)
+        integers = integers and bool((stored == np.rint(stored)).all())
+        n = block.shape[0]
+        block_mean, block_squares = _centred_squares(block)
+        shift = block_mean - mean
+        squares += block_squares + shift**2 * (n_seen * n / (n_seen + n))
+        mean += shift * (n / (n_seen + n))
+        n_seen += n
+        low = np.minimum(low, _reduced(block.min(axis=0)))
+        high = np.maximum(high, _reduced(block.max(axis=0)))
+    if integers and low.min() >= 0 and high.max() > _COUNTS_ABOVE:
+        msg = (
+            f"`{matrix.where}` looks like raw counts (whole numbers up to {high.max():.0f}). ACE needs log-normalised "
+            "expression: run `sc.pp.normalize_total(adata)` and `sc.pp.log1p(adata)` first."
+        )
+        raise ValueError(msg)
+    std = np.sqrt(np.maximum(squares, 0.0) / max(n_seen - 1, 1))
+    std[low == high] = 0.0
+    return GeneMoments(mean, std, low, high)
+
+
+def _require_finite(stored: NDArray[np.floating], matrix: GeneMatrix) -> None:
+    if not np.isfinite(stored).all():
+        msg = f"`{matrix.where}` contains NaN or infinite values. Remove or impute them first."
+        raise ValueError(msg)
+
+
+def _centred_squares(block: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column means and sums of squared deviations of one block, in float64."""
+    n = block.shape[0]
+    if not sparse.issparse(block):
+        mean = block.mean(axis=0, dtype=np.float64)
+        return mean, ((block - mean) ** 2).sum(axis=0)
+    mean = np.asarray(block.sum(axis=0, dtype=np.float64)).ravel() / n
+    deviations = block.data.astype(np.float64) - mean[block.indices]
+    squares = np.bincount(block.indices, weights=deviations**2, minlength=block.shape[1])
+    zeros = n - np.bincount(block.indices, minlength=block.shape[1])
+    return mean, squares + zeros * mean**2
+
+
+def _reduced(row: Any) -> NDArray[np.float64]:
+    """A column-wise reduction of a dense or sparse block as a flat float64 array."""
+    return np.asarray(row.toarray() if sparse.issparse(row) else row, dtype=np.float64).ravel()
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Per group and gene: sum of expression and number of cells above zero, each (n_groups, n_genes).
+
+    `has_negative` tells that some value is below zero: scaled expression, whose fold changes mean nothing.
+    """
+
+    totals: NDArray[np.float64]
+    expressing: NDArray[np.float64]
+    n_cells: NDArray[np.int64]
+    has_negative: bool
+
+
+def group_sums(matrix: GeneMatrix, codes: NDArray[np.integer], n_groups: int) -> GroupSums:
+    """Sums over the cells of each group, one pass by blocks; cells with a negative code are left out."""
+    totals = np.zeros((n_groups, matrix.n_genes))
+    expressing = np.zeros((n_groups, matrix.n_genes))
+    has_negative = False
+    for cells, block in matrix.blocks():
+        stored = block.data if sparse.issparse(block) else block
+        _require_finite(stored, matrix)
+        has_negative = has_negative or bool((stored < 0).any())
+        member = codes[cells]
+        kept = np.flatnonzero(member >= 0)
+        indicator = sparse.csr_matrix(
+            (np.ones(len(kept)), (member[kept], kept)), shape=(n_groups, block.shape[0]), dtype=np.float64
+        )
+        totals += _dense(indicator @ block)
+        expressing += _dense(indicator @ (block > 0))
+    return GroupSums(totals, expressing, np.bincount(codes[codes >= 0], minlength=n_groups), has_negative)
+
+
+def _dense(product: Any) -> NDArray[np.float64]:
+    return product.toarray() if sparse.issparse(product) else np.asarray(product)

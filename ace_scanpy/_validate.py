@@ -1,0 +1,118 @@
+"""Checks of a user's arguments: one style of message, raised before any work."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+_SHOWN = 20
+
+
+def listed(items: Iterable[object]) -> str:
+    """``items`` for an error message, shortened when there are many."""
+    items = [str(i) if isinstance(i, str) else i for i in items]
+    if len(items) <= _SHOWN:
+        return str(items)
+    return f"{str(items[:_SHOWN])[:-1]}, ... ({len(items)} in all)]"
+
+
+def one_of(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise unless ``value`` is one of ``allowed``."""
+    if not isinstance(value, str) or value not in allowed:
+        msg = f"`{name}` must be one of {listed(allowed)}. Got {value!r}."
+        raise ValueError(msg)
+
+
+def whole_number(name: str, value: object, *, minimum: int = 1) -> int:
+    """``value`` as an ``int``; raise unless it is a whole number of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        msg = f"`{name}` must be a whole number. Got {value!r} of type {type(value).__name__}."
+        raise TypeError(msg)
+    if value < minimum:
+        msg = f"`{name}` must be at least {minimum}. Got {value}."
+        raise ValueError(msg)
+    return int(value)
+
+
+def positive(name: str, value: object, *, allow_zero: bool = False) -> float:
+    """``value`` as a ``float``; raise unless it is a finite positive number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        msg = f"`{name}` must be a number. Got {value!r} of type {type(value).__name__}."
+        raise TypeError(msg)
+    value = float(value)
+    if not np.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
+        msg = f"`{name}` must be {'zero or ' if allow_zero else ''}positive and finite. Got {value}."
+        raise ValueError(msg)
+    return value
+
+
+def obs_key(adata: AnnData, name: str, key: object) -> str:
+    """``key`` if it is a column of ``adata.obs``; raise otherwise."""
+    if key not in adata.obs.columns:
+        msg = f"`{name}`={key!r} not found in `adata.obs`. Available keys: {listed(adata.obs.columns)}."
+        raise KeyError(msg)
+    return str(key)
+
+
+def uns_key(name: str, key: object, reserved: Collection[str]) -> str:
+    """``key`` if results may be stored under it; raise otherwise."""
+    if not isinstance(key, str) or not key:
+        msg = f"`{name}` must be a non-empty string. Got {key!r}."
+        raise TypeError(msg)
+    if key in reserved:
+        msg = f"`{name}`={key!r} is reserved. Choose a key other than {listed(sorted(reserved))}."
+        raise ValueError(msg)
+    if "/" in key:
+        msg = f"`{name}`={key!r} contains '/', which h5ad and zarr files do not allow in a key."
+        raise ValueError(msg)
+    return key
+
+
+def not_empty(adata: AnnData) -> None:
+    """Raise when there are no cells or no genes."""
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        msg = f"`adata` has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        raise ValueError(msg)
+
+
+def unique_genes(names: pd.Index, what: str) -> None:
+    """Raise when gene names repeat: a ranking could not say which gene it means."""
+    if not names.is_unique:
+        repeated = names[names.duplicated()].unique()
+        msg = f"`{what}` has repeated gene names: {listed(repeated)}. Call `adata.var_names_make_unique()` first."
+        raise ValueError(msg)
+
+
+def seed(rng: object) -> int:
+    """A seed from ``rng``: the number itself, or one drawn from a generator; raise for anything else."""
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**31))
+    if isinstance(rng, bool) or not isinstance(rng, numbers.Integral) or rng < 0:
+        msg = f"`rng` must be a non-negative whole number or a numpy Generator. Got {rng!r}."
+        raise TypeError(msg)
+    return int(rng)
+
+
+def members(name: str, wanted: Sequence[Any] | str, available: Sequence[Any]) -> list[Any]:
+    """The entries of ``available`` that ``wanted`` names (by value or by its string); raise for any other."""
+    if isinstance(wanted, str):
+        msg = f"`{name}` must be 'all' or a list of groups. Got the string {wanted!r}; write [{wanted!r}]."
+        raise TypeError(msg)
+    return [member(name, w, available) for w in wanted]
+
+
+def member(name: str, wanted: object, available: Sequence[Any]) -> Any:
+    """The entry of ``available`` that ``wanted`` names; raise when there is none."""
+    for category in available:
+        if category == wanted or str(category) == str(wanted):
+            return category
+    msg = f"`{name}`={wanted!r} is not a group. Available groups: {listed(available)}."
+    raise ValueError(msg)

@@ -1,0 +1,7 @@
+"""Data to try things on."""
+
+from __future__ import annotations
+
+from ._pbmc3k import pbmc3k
+
+__all__ = ["pbmc3k"]

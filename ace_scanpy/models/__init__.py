@@ -1,0 +1,33 @@
+"""The networks and the solver, on tensors: nothing here knows of AnnData."""
+
+from __future__ import annotations
+
+from ._autoencoder import Autoencoder, Encoder
+from ._gates import FeatureGates
+from ._joint import learn_jointly
+from ._mmd import mmd
+from ._perturb import Objective, Perturbation, SourceCells, is_flipped, perturb
+from ._prototypes import NeuralizedClustering
+from ._sampling import encode, minibatches
+from ._training import Schedule, fit_labels, from_labels, seeded, train
+
+__all__ = [
+    "Autoencoder",
+    "Encoder",
+    "FeatureGates",
+    "NeuralizedClustering",
+    "Objective",
+    "Perturbation",
+    "Schedule",
+    "SourceCells",
+    "encode",
+    "fit_labels",
+    "from_labels",
+    "is_flipped",
+    "minibatches",
+    "learn_jointly",
+    "mmd",
+    "perturb",
+    "seeded",
+    "train",
+]

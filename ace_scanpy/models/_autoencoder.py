@@ -1,0 +1,174 @@
+"""A SAUCIE-like autoencoder of standardised expression (paper, equations 1 and 2)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+SLOPE = 0.2
+"""Slope of the leaky ReLU below zero, as in SAUCIE."""
+
+
+class Encoder(nn.Module):
+    r"""Expression to latent space, split after its first, linear, layer.
+
+    Standardisation :math:`(x-\mu)/\sigma` is affine, so it is folded into the first layer:
+    ``preactivation(x) = W ((x - mean) / scale) + b`` and ``forward = tail(preactivation)``.
+    A perturbation :math:`\delta` in units of :math:`\sigma` then only adds
+    :math:`W\delta` to a pre-activation that is computed once per cell.
+
+    Parameters
+    ----------
+    mean, scale
+        Per gene, shape ``(n_genes,)``, in the units of the input; ``scale`` is positive.
+    n_hidden
+        Widths of the hidden layers, at least one.
+    n_latent
+        Width of the latent space.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor, *, n_hidden: Sequence[int], n_latent: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.detach().clone())
+        self.register_buffer("scale", scale.detach().clone())
+        self.first = nn.Linear(mean.shape[0], n_hidden[0])
+        self.rest = nn.Sequential(*_layers([*n_hidden, n_latent]))
+
+    @property
+    def n_genes(self) -> int:
+        return self.first.in_features
+
+    @property
+    def weight(self) -> Tensor:
+        """First-layer weights per unit of standardised expression, shape ``(n_hidden[0], n_genes)``."""
+        return self.first.weight
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """``(x - mean) / scale``, shape ``(..., n_genes)``."""
+        return (x - self.mean) / self.scale
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight ``(n_genes, n_hidden[0])`` and bias from expression, not standardised, to the pre-activation."""
+        weight = (self.weight / self.scale).T
+        return weight, self.first.bias - self.mean @ weight
+
+    def preactivation(self, x: Tensor) -> Tensor:
+        """First linear layer of expression ``x``, shape ``(..., n_hidden[0])``."""
+        weight, bias = self.folded()
+        return x @ weight + bias
+
+    def tail(self, preactivation: Tensor) -> Tensor:
+        """From the first layer's pre-activation to the latent space, shape ``(..., n_latent)``."""
+        return self.rest(nn.functional.leaky_relu(preactivation, SLOPE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latent coordinates of expression ``x``, shape ``(..., n_latent)``."""
+        return self.tail(self.preactivation(x))
+
+
+class Autoencoder(nn.Module):
+    r"""Encoder and mirrored decoder, trained to reconstruct standardised expression (equation 1).
+
+    Hidden layers are leaky ReLU, the latent and the output are linear. Input dropout in
+    training makes the encoder read many genes instead of a few; without it the smallest
+    perturbations run off the data.
+
+    Parameters
+    ----------
+    mean, scale
+        As for :class:`Encoder`.
+    n_latent
+        Width of the latent space; the paper uses 10.
+    n_hidden
+        Widths of the encoder's hidden layers; the decoder mirrors them.
+    dropout
+        Share of input genes set to their mean in each training cell.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        scale: Tensor,
+        *,
+        n_latent: int = 10,
+        n_hidden: Sequence[int] = (128, 64),
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(mean, scale, n_hidden=n_hidden, n_latent=n_latent)
+        self.decoder = nn.Sequential(*_layers([n_latent, *reversed(n_hidden), mean.shape[0]]))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, standardized: Tensor, gates: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Latent coordinates and reconstruction of standardised expression; ``gates`` multiply the input genes."""
+        seen = standardized if gates is None else standardized * gates
+        latent = self.encoder.tail(self.encoder.first(self.dropout(seen)))
+        return latent, self.decoder(latent)
+
+    @torch.no_grad()
+    def start_from_principal_components(self, standardized: Tensor) -> None:
+        r"""Set the weights so that the network is PCA, from which training departs.
+
+        A pair of units with weights :math:`\pm v` passes :math:`v^\top x` unchanged through a
+        leaky ReLU, :math:`(\mathrm{lrelu}(a)-\mathrm{lrelu}(-a))/(1+\text{slope})=a`. Runs with different
+        seeds then start, and largely stay, at the same solution.
+
+        Parameters
+        ----------
+        standardized
+            A sample of cells, shape ``(n_cells, n_genes)``.
+        """
+        encoder = [self.encoder.first, *_linear(self.encoder.rest)]
+        decoder = _linear(self.decoder)
+        n_components = min(encoder[0].out_features // 2, *standardized.shape)
+        _, _, components = torch.pca_lowrank(standardized, q=n_components, center=False, niter=4)
+        _pass_on(encoder[0], components.T, from_pairs=False, to_pairs=True)
+        for layer in encoder[1:-1]:
+            _pass_on(layer, torch.eye(layer.in_features // 2), from_pairs=True, to_pairs=True)
+        _pass_on(encoder[-1], torch.eye(encoder[-1].in_features // 2), from_pairs=True, to_pairs=False)
+        _pass_on(decoder[0], torch.eye(decoder[0].in_features), from_pairs=False, to_pairs=True)
+        for layer in decoder[1:-1]:
+            _pass_on(layer, torch.eye(layer.in_features // 2), from_pairs=True, to_pairs=True)
+        _pass_on(decoder[-1], components, from_pairs=True, to_pairs=False)
+
+
+def _layers(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers between ``widths`` with leaky ReLUs between them."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(widths):
+        layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(SLOPE)]
+    return layers[:-1]
+
+
+def _linear(layers: nn.Sequential) -> list[nn.Linear]:
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
+
+
+def _pass_on(layer: nn.Linear, matrix: Tensor, *, from_pairs: bool, to_pairs: bool) -> None:
+    """Make ``layer`` apply ``matrix``, cut to fit, where values may travel as pairs of opposite units.
+
+    Units without a component get small random weights, so that training can use them.
+    """
+    nn.init.normal_(layer.weight, std=0.1 / layer.in_features**0.5)
+    nn.init.zeros_(layer.bias)
+    n_out = layer.out_features // (2 if to_pairs else 1)
+    n_in = layer.in_features // (2 if from_pairs else 1)
+    matrix = matrix[:n_out, :n_in].to(layer.weight)
+    rows, columns = matrix.shape
+    for sign_out in (1, -1) if to_pairs else (1,):
+        for sign_in in (1, -1) if from_pairs else (1,):
+            top = n_out if sign_out < 0 else 0
+            left = n_in if sign_in < 0 else 0
+            gain = sign_out * sign_in / (1 + SLOPE if from_pairs else 1)
+            layer.weight[top : top + rows, left : left + columns] += gain * matrix

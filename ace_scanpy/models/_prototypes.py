@@ -1,0 +1,106 @@
+"""K-means rewritten, exactly, as a small neural network (paper, equations 3-6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NeuralizedClustering(nn.Module):
+    r"""Nearest-prototype assignment as a differentiable network.
+
+    For cell :math:`z` the outlierness of group :math:`c` is
+    :math:`o_c = \lVert z-\mu_c\rVert^2`, its soft assignment
+    :math:`p_c = \mathrm{softmax}_c(-\beta o)` (equation 4), and its logit
+
+    .. math:: m_c = \log\frac{p_c}{1-p_c}
+                  = -\log\sum_{k\neq c}\exp(-\beta h_{ck}),
+              \quad h_{ck} = o_k - o_c = 2(\mu_c-\mu_k)^\top z
+                             + \lVert\mu_k\rVert^2-\lVert\mu_c\rVert^2
+
+    (equations 5 and 6): a linear layer followed by a soft min-pooling. It is exact:
+    the largest :math:`m_c` belongs to the nearest prototype, whatever :math:`\beta`.
+
+    Parameters
+    ----------
+    prototypes
+        One centre per group, shape ``(n_groups, n_latent)``, at least two groups.
+    beta
+        Inverse squared length that sets how soft the assignment is; positive.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ace_scanpy.models import NeuralizedClustering
+    >>> clustering = NeuralizedClustering(torch.tensor([[0.0], [2.0]]), beta=1.0)
+    >>> clustering.assign(torch.tensor([[0.5], [1.5]]))
+    tensor([0, 1])
+    >>> clustering(torch.tensor([[1.0]]))  # on the boundary
+    tensor([[0., 0.]])
+    """
+
+    prototypes: Tensor
+    beta: Tensor
+    _weight: Tensor
+    _bias: Tensor
+    _origin: Tensor
+
+    def __init__(self, prototypes: Tensor, beta: float) -> None:
+        super().__init__()
+        if prototypes.ndim != 2 or prototypes.shape[0] < 2:
+            msg = f"`prototypes` must have shape (n_groups >= 2, n_latent). Got {tuple(prototypes.shape)}."
+            raise ValueError(msg)
+        if not float(beta) > 0:
+            msg = f"`beta` must be positive. Got {beta!r}."
+            raise ValueError(msg)
+        prototypes = prototypes.detach()
+        # Distances do not change under a common shift; float32 differences of squares do.
+        origin = prototypes.mean(dim=0)
+        centred = prototypes - origin
+        self.register_buffer("prototypes", prototypes.clone())
+        self.register_buffer("beta", torch.as_tensor(float(beta), dtype=prototypes.dtype))
+        self.register_buffer("_origin", origin)
+        self.register_buffer("_weight", 2.0 * centred)
+        self.register_buffer("_bias", -(centred**2).sum(dim=1))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return int(self.prototypes.shape[0])
+
+    def scores(self, z: Tensor) -> Tensor:
+        r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``; linear in ``z``."""
+        return self.beta * ((z - self._origin) @ self._weight.T + self._bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits :math:`m_c`, shape ``(..., n_groups)`` (equation 6)."""
+        return logits_from_scores(self.scores(z))
+
+    def assign(self, z: Tensor) -> Tensor:
+        """Index of the nearest prototype per cell, shape ``(...)``."""
+        return self.scores(z).argmax(dim=-1)
+
+    def probabilities(self, z: Tensor) -> Tensor:
+        """Soft assignment :math:`p_c`, shape ``(..., n_groups)`` (equation 4)."""
+        return self.scores(z).softmax(dim=-1)
+
+
+def logits_from_scores(scores: Tensor) -> Tensor:
+    r"""Equation 5 from :math:`l_c=-\beta o_c`: :math:`l_c-\log\sum_{k\ne c}e^{l_k}`, without forming all pairs.
+
+    Leaving one term out of a log-sum-exp is stable as ``log1p(-p_c)`` for every group
+    but the largest, whose competitors are summed by themselves.
+    """
+    top = scores.argmax(dim=-1, keepdim=True)
+    is_top = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, top, value=True)
+    total = scores.logsumexp(dim=-1, keepdim=True)
+    rivals_of_top = scores.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    # p_c <= 1/2 for these; the inner `where` keeps the unused branch finite for autograd
+    log_p = torch.where(is_top, torch.full_like(scores, -1.0), scores - total)
+    rivals = torch.where(is_top, rivals_of_top, total + torch.log1p(-log_p.exp()))
+    return scores - rivals

@@ -1,0 +1,7 @@
+"""Plots."""
+
+from __future__ import annotations
+
+from ._panel import panel
+
+__all__ = ["panel"]

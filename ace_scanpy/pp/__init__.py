@@ -1,0 +1,7 @@
+"""Preprocessing."""
+
+from __future__ import annotations
+
+from ._standardize import standardize
+
+__all__ = ["standardize"]

@@ -1,0 +1,399 @@
+"""The call of the product: from labels to signed gene panels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+
+from .. import _devices, _foldchanges, _keys, _labels, _matrix, _records, _rgg, _validate, methods
+from .._commit import Results
+from .._docs import document
+from ..methods._perturbation import Rest, Weights
+from ..models import from_labels
+from ..models._sampling import encode
+from . import _cluster, _embed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._labels import Labels
+    from .._matrix import GeneMatrix
+    from .._records import Record
+    from ..methods import Contrasts, Explanation
+    from ..models import Encoder, NeuralizedClustering
+
+METHODS = ("ace",)
+_LOW_FIDELITY = 0.9
+
+
+@document
+def explain(
+    adata: AnnData,
+    groupby: str | None = None,
+    *,
+    groups: Sequence[str] | str = "all",
+    reference: str = "rest",
+    rest: Rest = "each",
+    method: str = "ace",
+    use_rep: str = _keys.REP,
+    n_genes: int | None = None,
+    layer: str | None = None,
+    use_raw: bool = False,
+    mask_var: object = _matrix.DEFAULT_MASK,
+    pts: bool = False,
+    weights: Weights = "adaptive",
+    alpha: float = 1.0,
+    lam: float | None = None,
+    beta: float | None = None,
+    batch_key: str | None = None,
+    key_added: str = _keys.RANKING,
+    device: str = "auto",
+    rng: int | np.random.Generator = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Explain clusters: which genes, enriched and depleted, make a group what it is.
+
+    For each group :math:`s` and target :math:`t` it finds one small change of the genes, shared by the group's
+    cells, that the neuralised clustering assigns to the target,
+
+    .. math:: \min_\delta\;\lVert w\circ\delta\rVert_1
+       +\lambda\,\overline{\max(0,\ \alpha+\max_{k\ne t}m_k(x+\delta)-m_t(x+\delta))}
+
+    (equation 7 with the strongest rival of :math:`t` in the place of :math:`s`, so that cells end in :math:`t` and not
+    in a third group; with two groups it is equation 7). A gene that has to go down to leave the group is
+    enriched in it. Genes are ordered by what each adds to the perturbations towards all targets.
+
+    Whatever is missing runs by itself: standardisation, embedding, and clustering when there are no
+    labels. The encoder that is explained is a copy fitted to the labels; the shared one stays as it is.
+    **No test is made**: p-values are NaN, and the ranking describes the given clusters, it does not validate them.
+
+    Parameters
+    ----------
+    %(adata)s
+    groupby
+        Column of `adata.obs` with the groups. None for `obs['ace_cluster']`, made if it is missing.
+    groups
+        Groups to explain, or `"all"`.
+    reference
+        `"rest"`, or a group to compare each other group with.
+    rest
+        Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
+        or `"max"`, equation 8, which leads each cell to whichever group is nearest.
+    method
+        `"ace"`.
+    use_rep
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
+    n_genes
+        Genes to list per group; None for all.
+    %(layer)s
+    %(use_raw)s
+    %(mask_var)s
+        Where the encoder exists already, the default is the encoder's own mask.
+    pts
+        Also store the fraction of cells that express each gene, as Scanpy does.
+    weights
+        `"adaptive"`, :math:`w_i=1/(|\bar x_{ti}-\bar x_{si}|+0.3)`, makes changes cheap where the groups do
+        differ; `"uniform"` as in the paper.
+    alpha
+        Margin by which cells pass the boundary, in logits.
+    lam
+        :math:`\lambda`; None for the smallest of a path that flips 95 % of the cells, contrast by contrast.
+    beta
+        :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype.
+    %(batch_key)s
+    key_added
+        Entry of `adata.uns` for the ranking.
+    %(device)s
+    %(rng)s
+    %(copy)s
+
+    Returns
+    -------
+    None, or the copy. Sets `adata.uns[key_added]`, in the layout of :func:`scanpy.tl.rank_genes_groups`, with one field
+    per group in each of:
+
+    `names` : object, `scores` : float32
+        Genes, and signed scores: positive for enriched, falling in size, of sum one; exactly 0 where
+        :math:`\delta=0`, such genes ordered by the gradient.
+    `logfoldchanges` : float32
+        By Scanpy's formula, from the matrix used; from `raw` when that has negative values.
+    `pvals`, `pvals_adj` : float64
+        NaN.
+    `enriched` : bool, `delta` : float32
+        Direction, and mean perturbation in units of the gene's scale.
+    `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
+        One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
+        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells.
+    `params` : dict
+        Arguments and the values chosen (`lam`: the largest used).
+
+    Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy fitted to
+    the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical becomes so.
+
+    Raises
+    ------
+    KeyError
+        For a column, layer, mask or embedding that does not exist; available ones are listed.
+    ValueError
+        For an unknown group, reference, method or other choice; fewer than two groups; NaN, infinity or raw counts; an
+        encoder that does not fit the matrix asked for.
+
+    Examples
+    --------
+    >>> import ace_scanpy as ace
+    >>> import scanpy as sc
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.get.panel(adata, "CD19+ B", size=3)["names"].tolist()  # doctest: +SKIP
+    """
+    request = _check(
+        adata,
+        groupby=groupby,
+        groups=groups,
+        reference=reference,
+        rest=rest,
+        method=method,
+        use_rep=use_rep,
+        n_genes=n_genes,
+        layer=layer,
+        use_raw=use_raw,
+        mask_var=mask_var,
+        pts=pts,
+        weights=weights,
+        alpha=alpha,
+        lam=lam,
+        beta=beta,
+        batch_key=batch_key,
+        key_added=key_added,
+        device=_devices.choose(device),
+        seed=_validate.seed(rng),
+    )
+    adata = adata.copy() if copy else adata
+    _compute(adata, request).write(adata)
+    return adata if copy else None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made."""
+
+    matrix: GeneMatrix
+    record: Record | None
+    labels: Labels | None
+    groups: Any
+    reference: Any
+    rest: Rest
+    method: str
+    use_rep: str
+    n_genes: int | None
+    pts: bool
+    weights: Weights
+    alpha: float
+    lam: float | None
+    beta: float | None
+    batch_key: str | None
+    batch: NDArray[np.intp] | None
+    key_added: str
+    device: torch.device
+    seed: int
+
+    def contrasts(self, labels: Labels) -> Contrasts:
+        """What to explain against what, groups in group order."""
+        against = None if self.reference == "rest" else labels.group("reference", self.reference)
+        tested = [g for g in labels.groups("groups", self.groups) if g != against]
+        if not tested:
+            msg = f"`groups`={self.groups!r} leaves no group to explain beside the reference {self.reference!r}."
+            raise ValueError(msg)
+        return methods.Contrasts(tuple(sorted(tested)), labels.n_groups, against, self.rest)
+
+
+def _check(adata: AnnData, **given: Any) -> _Request:
+    """All checks that need no work; raises what `explain` says it raises."""
+    _validate.one_of("method", given["method"], METHODS)
+    _validate.one_of("rest", given["rest"], get_args(Rest))
+    _validate.one_of("weights", given["weights"], get_args(Weights))
+    for name in ("lam", "beta"):
+        if given[name] is not None:
+            given[name] = _validate.positive(name, given[name])
+    given["alpha"] = _validate.positive("alpha", given["alpha"])
+    if given["n_genes"] is not None:
+        given["n_genes"] = _validate.whole_number("n_genes", given["n_genes"])
+    given["key_added"] = _validate.uns_key("key_added", given["key_added"], _keys.RESERVED_UNS)
+    groupby = given.pop("groupby")
+    if groupby is None and _keys.CLUSTER in adata.obs:
+        groupby = _keys.CLUSTER
+    labels = None if groupby is None else _labels.read(adata, groupby)
+    asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
+    record = _records.load(adata, given["use_rep"])
+    if record is None and given["use_rep"] != _keys.REP:
+        raise KeyError(_records.missing(adata, given["use_rep"]))
+    if record is None:
+        matrix = _matrix.choose(adata, **asked)
+        batch = _embed.batches(adata, given["batch_key"])
+    else:
+        matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
+        batch = None
+    request = _Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
+    if labels is not None:
+        request.contrasts(labels)
+    return request
+
+
+def _compute(adata: AnnData, request: _Request) -> Results:
+    """Run what is missing, then the method; everything to be written."""
+    results = Results()
+    record, matrix, labels = request.record, request.matrix, request.labels
+    latent = None if record is None else adata.obsm[request.use_rep]
+    if record is None:
+        made, record = _embed.compute(
+            adata,
+            matrix,
+            _embed.Settings(),
+            request.batch_key,
+            request.batch,
+            None,
+            request.device,
+            request.seed,
+            request.use_rep,
+        )
+        results.merge(made)
+        latent = made.fields["obsm"][request.use_rep]
+        matrix = matrix.with_genes(matrix.var_names.get_indexer(record.genes))
+    if labels is None:
+        made = _cluster.compute(
+            adata, record, np.asarray(latent), None, request.use_rep, _keys.CLUSTER, request.seed
+        )
+        results.merge(made)
+        labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
+    elif not hasattr(adata.obs[labels.key], "cat"):
+        results.add("obs", labels.key, _labels.as_categorical(adata.obs[labels.key]))
+    contrasts = request.contrasts(labels)
+    everything = matrix.with_genes(np.arange(len(matrix.var_names)))
+    sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
+    model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
+    if is_new:
+        results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
+    start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]")
+    encoder = model.encoder.to(request.device)
+    codes = torch.tensor(labels.codes)
+    latent = torch.from_numpy(encode(encoder, matrix))
+    clustering = from_labels(latent, codes, request.beta)
+    assigned = clustering.assign(latent)
+    means = (sums.totals / sums.n_cells[:, None])[:, matrix.genes]
+    found = methods.explain(
+        encoder,
+        clustering.to(request.device),
+        matrix,
+        labels.codes,
+        (means - encoder.mean.cpu().numpy()) / encoder.scale.cpu().numpy(),
+        contrasts,
+        request.seed,
+        weights=request.weights,
+        alpha=request.alpha,
+        lam=request.lam,
+    )
+    right = (assigned == codes).numpy()
+    fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
+    _report(labels, fidelity, float(right[labels.codes >= 0].mean()))
+    entry = _entry(adata, request, matrix, labels, contrasts, found, sums, fidelity, float(clustering.beta))
+    results.add("uns", request.key_added, entry)
+    logg.info("    finished", time=start, deep=f"added\n    {request.key_added!r} (adata.uns)")
+    return results
+
+
+def _report(labels: Labels, fidelity: NDArray[np.floating], overall: float) -> None:
+    """Log how well the neuralised clustering reproduces the labels."""
+    logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
+    if overall < _LOW_FIDELITY:
+        worst = min(labels.display, key=lambda g: fidelity[g])
+        logg.warning(
+            f"Only {overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}] "
+            f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the labels."
+        )
+
+
+def _entry(
+    adata: AnnData,
+    request: _Request,
+    matrix: GeneMatrix,
+    labels: Labels,
+    contrasts: Contrasts,
+    found: Explanation,
+    sums: _matrix.GroupSums,
+    fidelity: NDArray[np.floating],
+    beta: float,
+) -> dict[str, Any]:
+    """The stored entry, groups in the order of the categories."""
+    shown = [g for g in labels.display if g in contrasts.groups]
+    rows = [contrasts.groups.index(g) for g in shown]
+    logged = _foldchanges.sums_for_fold_changes(adata, matrix, sums, labels)
+    n_all = len(matrix.var_names)
+    changes = _foldchanges.log2_fold_changes(adata, logged, shown, contrasts.reference, n_all)
+    fractions = (None, None)
+    if request.pts:
+        fractions = _foldchanges.fractions(sums, labels, shown, contrasts.reference, matrix.var_names)
+    params = {
+        "groupby": labels.key,
+        "reference": "rest" if contrasts.reference is None else labels.names[contrasts.reference],
+        "method": request.method,
+        "use_raw": matrix.use_raw,
+        "layer": matrix.layer,
+        "corr_method": "none",
+        "use_rep": request.use_rep,
+        "rest": request.rest,
+        "weights": request.weights,
+        "alpha": request.alpha,
+        "lam": found.lam,
+        "beta": beta,
+        "rng": request.seed,
+    }
+    return _rgg.build(
+        _ranking(found, rows, matrix.genes, changes, fidelity[shown], sums.n_cells[shown]),
+        groups=[labels.names[g] for g in shown],
+        var_names=matrix.var_names,
+        logfoldchanges=changes,
+        params=params,
+        n_genes=request.n_genes,
+        pts=fractions[0],
+        pts_rest=fractions[1],
+    )
+
+
+def _ranking(
+    found: Explanation,
+    rows: list[int],
+    genes: NDArray[np.intp],
+    changes: NDArray[np.floating],
+    fidelity: NDArray[np.floating],
+    n_cells: NDArray[np.integer],
+) -> _rgg.Ranking:
+    """From the encoder's genes to all genes of the matrix, in order.
+
+    First by score, then, where that is zero, by the gradient; genes that the encoder does not read come last,
+    by the size of their fold change.
+    """
+    scores, marginal, delta = (np.zeros(changes.shape) for _ in range(3))
+    scores[:, genes] = found.scores[rows].astype(np.float32)
+    marginal[:, genes] = found.marginal[rows]
+    delta[:, genes] = found.delta[rows]
+    read = np.zeros(changes.shape, dtype=bool)
+    read[:, genes] = True
+    fold = np.nan_to_num(changes)
+    order = np.lexsort((-np.abs(fold), -np.abs(marginal), ~read, -np.abs(scores)), axis=1)
+    return _rgg.Ranking(
+        order=order,
+        scores=scores,
+        enriched=np.where(scores != 0, scores, np.where(marginal != 0, marginal, fold)) > 0,
+        delta=delta,
+        fidelity=fidelity,
+        flip_rate=found.flip_rate[rows],
+        panel_size=found.panel_size[rows],
+        n_cells=n_cells,
+    )

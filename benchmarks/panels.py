@@ -1,0 +1,143 @@
+"""Panels of ACE against Scanpy's five DE rankings: AUROC and redundancy, median over seeds.
+
+    python benchmarks/panels.py [--seeds 5] [--data DIR] [--out benchmarks/results]
+
+Data come from `--data` or the environment variable ACE_DATA_DIR. One set of defaults serves all data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+
+import ace_scanpy as ace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+SIZES = (5, 18, 54)
+FEWEST_CELLS = 50
+DE_RANKINGS = {
+    "t-test": {"method": "t-test"},
+    "t-test |score|": {"method": "t-test", "rankby_abs": True},
+    "wilcoxon": {"method": "wilcoxon"},
+    "wilcoxon |score|": {"method": "wilcoxon", "rankby_abs": True},
+    "logreg": {"method": "logreg"},
+}
+
+
+def log_normalised(adata: AnnData, n_top_genes: int | None = None) -> AnnData:
+    """Scanpy's usual two steps, and the most variable genes where asked for."""
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    if n_top_genes is not None:
+        sc.pp.highly_variable_genes(adata, n_top_genes=n_top_genes)
+        adata = adata[:, adata.var["highly_variable"]].copy()
+    return adata
+
+
+def pbmc68k() -> AnnData:
+    """Scanpy's own small data set, log-normalised."""
+    adata = sc.datasets.pbmc68k_reduced()
+    plain = adata.raw.to_adata()
+    plain.obs = adata.obs.copy()
+    return plain
+
+
+def datasets(folder: Path) -> Iterator[tuple[str, AnnData, str]]:
+    """Name, data and label column of every data set."""
+    yield "pbmc3k", ad.read_h5ad(folder / "pbmc3k_lognorm.h5ad"), "louvain"
+    yield "pbmc68k_reduced louvain", pbmc68k(), "louvain"
+    yield "pbmc68k_reduced bulk_labels", pbmc68k(), "bulk_labels"
+    zeisel = ad.read_h5ad(folder / "zeisel_3types.h5ad")
+    label = next(c for c in zeisel.obs if "type" in c or "label" in c)
+    yield "zeisel", log_normalised(zeisel), label
+    yield "celllines", log_normalised(ad.read_h5ad(folder / "celllines_2batch.h5ad"), 2000), "cell_type"
+    for kind in ("clean", "complex"):
+        for seed in (1, 2, 3):
+            yield f"symsim {kind} {seed}", ad.read_h5ad(folder / f"symsim_{kind}_{seed}.h5ad"), "cluster"
+
+
+def judge(adata: AnnData, groupby: str, names: np.ndarray) -> dict[str, float]:
+    """Mean over groups of 50 cells or more: AUROC at each size, |r| and signed r of the top 18."""
+    expression = adata.to_df()
+    rows = []
+    for group in names.dtype.names:
+        in_group = (adata.obs[groupby].astype(str) == group).to_numpy()
+        if in_group.sum() < FEWEST_CELLS:
+            continue
+        row = {
+            f"auroc_{size}": ace.metrics.panel_auroc(expression[list(names[group][:size])], in_group) for size in SIZES
+        }
+        top = expression[list(names[group][:18])]
+        row["abs_r"] = ace.metrics.redundancy(top)
+        row["signed_r"] = ace.metrics.redundancy(top, signed=True)
+        rows.append(row)
+    return pd.DataFrame(rows).mean().to_dict()
+
+
+def run(name: str, adata: AnnData, groupby: str, n_seeds: int) -> Iterator[dict[str, object]]:
+    """One row per ranking, ACE once per seed."""
+    adata.obs[groupby] = adata.obs[groupby].astype("category")
+    adata.uns.pop("log1p", None)
+    for label, arguments in DE_RANKINGS.items():
+        start = time.perf_counter()
+        sc.tl.rank_genes_groups(adata, groupby, use_raw=False, **arguments)
+        seconds = time.perf_counter() - start
+        names = adata.uns["rank_genes_groups"]["names"]
+        yield {"data": name, "ranking": label, "seconds": seconds, **judge(adata, groupby, names)}
+    for seed in range(n_seeds):
+        fresh = adata.copy()
+        start = time.perf_counter()
+        ace.tl.explain(fresh, groupby, mask_var=None, rng=seed)
+        seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        ace.tl.explain(fresh, groupby, rng=seed)
+        step = time.perf_counter() - start
+        names = fresh.uns["rank_genes_groups"]["names"]
+        scores = judge(fresh, groupby, names)
+        yield {"data": name, "ranking": "ACE", "seed": seed, "seconds": seconds, "explain_seconds": step, **scores}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", help="only data sets whose name starts with this")
+    parser.add_argument("--data", type=Path, default=os.environ.get("ACE_DATA_DIR"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    if given.data is None:
+        parser.error("give --data or set ACE_DATA_DIR")
+    sc.settings.verbosity = 0
+    start = time.perf_counter()
+    chosen = (d for d in datasets(Path(given.data)) if d[0].startswith(given.only or ""))
+    table = pd.DataFrame([row for data in chosen for row in run(*data, given.seeds)])
+    given.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(given.out / "panels.csv", index=False)
+    columns = [*(f"auroc_{size}" for size in SIZES), "abs_r", "signed_r", "seconds", "explain_seconds"]
+    medians = table.groupby(["data", "ranking"], sort=False)[columns].median()
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, scanpy {sc.__version__}, "
+        f"ace_scanpy {ace.__version__}; ACE: median of {given.seeds} seeds; {time.perf_counter() - start:.0f} s in all.",
+        "",
+        "| data | ranking | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 2) + "|",
+        *(f"| {d} | {r} | " + " | ".join(f"{v:.4f}" for v in row) + " |" for (d, r), row in zip(medians.index, medians.to_numpy(), strict=True)),
+    ]
+    (given.out / "panels.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
