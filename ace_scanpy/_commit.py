@@ -41,7 +41,7 @@ class Results:
             for attribute, values in self.fields.items():
                 for key, value in values.items():
                     mapping = getattr(adata, attribute)
-                    done.append((attribute, key, mapping[key] if key in mapping else _ABSENT))
+                    done.append((attribute, key, mapping.get(key, _ABSENT)))
                     mapping[key] = value
         except BaseException:
             for attribute, key, previous in reversed(done):

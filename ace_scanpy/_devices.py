@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def choose(device: object) -> torch.device:
+def choose(device: str | torch.device) -> torch.device:
     """A torch device from a user's `device`; raises when it is unknown or not there."""
     if device == "auto":
         if torch.cuda.is_available():
@@ -14,7 +14,7 @@ def choose(device: object) -> torch.device:
     kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     available = ["auto", *(kind for kind, there in kinds.items() if there)]
     try:
-        found = torch.device(device)  # type: ignore[arg-type]
+        found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         msg = f"`device`={device!r} is not known. Available devices: {available}."
         raise ValueError(msg) from error

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from . import _validate
@@ -15,6 +14,7 @@ from . import _validate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -76,7 +76,7 @@ class GeneMatrix:
             return sparse.csr_matrix(self.values)
         return self.values
 
-    def rows(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32] | sparse.csr_matrix:
+    def rows(self, cells: NDArray[np.intp] | slice) -> Any:
         """Expression of some cells as float32, dense or CSR as the matrix is."""
         block = self._by_rows[cells]
         if self.n_genes != len(self.var_names):
@@ -90,7 +90,7 @@ class GeneMatrix:
         block = self.rows(cells)
         return np.ascontiguousarray(block.toarray() if sparse.issparse(block) else block)
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32] | sparse.csr_matrix]]:
+    def blocks(self) -> Iterator[tuple[slice, Any]]:
         """All cells in order, in blocks of bounded size."""
         size = max(1, _BLOCK_VALUES // max(self.n_genes, 1))
         for start in range(0, self.n_cells, size):

@@ -117,8 +117,9 @@ def missing(adata: AnnData, use_rep: str) -> str:
     known = f"Encoders stored in `adata.uns['ace']`: {_validate.listed(stored)}."
     if use_rep in adata.obsm:
         return (
-            f"`use_rep`={use_rep!r} is in `adata.obsm` but has no differentiable encoder, which ACE needs to lead a change "
-            f"of the embedding back to genes. Train one with `ace.tl.embed(adata)` and use `use_rep='X_ace'`. {known}"
+            f"`use_rep`={use_rep!r} is in `adata.obsm` but has no differentiable encoder, which ACE needs to lead a "
+            f"change of the embedding back to genes. Train one with `ace.tl.embed(adata)` and use "
+            f"`use_rep='X_ace'`. {known}"
         )
     return f"`use_rep`={use_rep!r} not found. Run `ace.tl.embed(adata, key_added={use_rep!r})` first. {known}"
 
@@ -139,7 +140,10 @@ def matrix_for(
     if (record.layer, record.use_raw) != (layer, bool(use_raw)):
         trained_on = "use_raw=True" if record.use_raw else f"layer={record.layer!r}"
         now = "use_raw=True" if use_raw else f"layer={layer!r}"
-        msg = f"The encoder {use_rep!r} was trained with {trained_on}, but {now} is asked for. Pass {trained_on}, or {retrain}"
+        msg = (
+            f"The encoder {use_rep!r} was trained with {trained_on}, but {now} is asked for. "
+            f"Pass {trained_on}, or {retrain}"
+        )
         raise ValueError(msg)
     if batch_key is not None and batch_key != record.batch_key:
         msg = (

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
-import numpy as np
 import pandas as pd
 import scanpy as sc
 
@@ -24,6 +23,7 @@ import ace_scanpy as ace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from anndata import AnnData
 
 SIZES = (5, 18, 54)
@@ -122,18 +122,26 @@ def main() -> None:
     sc.settings.verbosity = 0
     start = time.perf_counter()
     chosen = (d for d in datasets(Path(given.data)) if d[0].startswith(given.only or ""))
-    table = pd.DataFrame([row for data in chosen for row in run(*data, given.seeds)])
+    rows: list[dict[str, object]] = []
+    for data in chosen:
+        rows += run(*data, given.seeds)
+        print(f"{data[0]} done after {time.perf_counter() - start:.0f} s", flush=True)
+    table = pd.DataFrame(rows)
     given.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.out / "panels.csv", index=False)
     columns = [*(f"auroc_{size}" for size in SIZES), "abs_r", "signed_r", "seconds", "explain_seconds"]
     medians = table.groupby(["data", "ranking"], sort=False)[columns].median()
+    seconds = time.perf_counter() - start
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, scanpy {sc.__version__}, "
-        f"ace_scanpy {ace.__version__}; ACE: median of {given.seeds} seeds; {time.perf_counter() - start:.0f} s in all.",
+        f"ace_scanpy {ace.__version__}; ACE: median of {given.seeds} seeds; {seconds:.0f} s in all.",
         "",
         "| data | ranking | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 2) + "|",
-        *(f"| {d} | {r} | " + " | ".join(f"{v:.4f}" for v in row) + " |" for (d, r), row in zip(medians.index, medians.to_numpy(), strict=True)),
+        *(
+            f"| {d} | {r} | " + " | ".join(f"{v:.4f}" for v in row) + " |"
+            for (d, r), row in zip(medians.index, medians.to_numpy(), strict=True)
+        ),
     ]
     (given.out / "panels.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

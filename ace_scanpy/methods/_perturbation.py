@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from ..models import Encoder, NeuralizedClustering, Objective
     from ..models._sampling import CellSource
@@ -44,7 +43,8 @@ class Contrasts:
     reference
         A single group to compare with, or None for all others.
     rest
-        Against all others: ``"each"`` one-vs-one with every other group, or ``"max"``, whichever is nearest (equation 8).
+        Against all others: ``"each"`` one-vs-one with every other group, or ``"max"``, whichever is nearest
+        (equation 8).
     """
 
     groups: tuple[int, ...]
@@ -85,7 +85,7 @@ class Explanation:
     panel_size
         Genes that are enough to flip 95 % of the sampled cells in every contrast; 0 when none are.
     lam
-        Largest trade-off used.
+        Largest trade-off used, over the group's contrasts.
     """
 
     scores: NDArray[np.float64]
@@ -93,7 +93,7 @@ class Explanation:
     delta: NDArray[np.float64]
     flip_rate: NDArray[np.float64]
     panel_size: NDArray[np.int64]
-    lam: float
+    lam: NDArray[np.float64]
 
 
 def explain(
@@ -138,12 +138,8 @@ def explain(
     for groups in _chunks(contrasts, encoder.n_genes, encoder.weight.shape[0]):
         cells = SourceCells.from_expression(encoder, [_sample(source, codes, g, seed) for g in groups])
         parts.append(_explain_chunk(encoder, clustering, cells, groups, means, contrasts, weights, alpha, lam))
-    return Explanation(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "marginal", "delta")),
-        flip_rate=np.concatenate([part.flip_rate for part in parts]),
-        panel_size=np.concatenate([part.panel_size for part in parts]),
-        lam=max(part.lam for part in parts),
-    )
+    stacked = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Explanation)}
+    return Explanation(**stacked)
 
 
 def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[tuple[int, ...]]:
@@ -192,8 +188,9 @@ def _explain_chunk(
         flip_target=_WANTED,
     )
     mine = [(rows == row).cpu() for row in range(len(groups))]
-    deltas, gradients, flips = (
-        values.cpu().numpy() for values in (solution.delta, solution.gradient, solution.flip_rate)
+    deltas, gradients, flips, lams = (
+        values.cpu().numpy()
+        for values in (solution.delta, solution.gradient, solution.flip_rate, solution.lam.double())
     )
     ranked = [_rank(deltas[kept], gradients[kept], weight[kept]) for kept in (m.numpy() for m in mine)]
     scores, marginal, delta = (np.stack(column) for column in zip(*ranked, strict=True))
@@ -219,7 +216,7 @@ def _explain_chunk(
         delta,
         flip_rate=np.array([flips[m.numpy()].mean() for m in mine]),
         panel_size=np.array(sizes),
-        lam=float(solution.lam.max()),
+        lam=np.array([lams[m.numpy()].max() for m in mine]),
     )
 
 

@@ -46,7 +46,7 @@ class FeatureGates(nn.Module):
 
     def forward(self) -> Tensor:
         """Gates, shape ``(n_genes,)``: exactly ``n_selected`` ones, the rest zeros."""
-        logits = self.logits
+        logits: Tensor = self.logits
         if self.training:
             uniform = torch.rand_like(logits).clamp_(1e-6, 1 - 1e-6)
             logits = logits - self.temperature * torch.log(-torch.log(uniform))

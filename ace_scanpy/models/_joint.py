@@ -56,7 +56,7 @@ def learn_jointly(
         for _ in range(_MOST_ROUNDS):
             centres = _means(latent, codes, centres)
             codes, distance = _assign(latent, centres)
-            beta = 1.0 / max(float(distance.mean()), np.finfo(np.float32).eps)
+            beta = 1.0 / max(float(distance.mean()), float(np.finfo(np.float32).eps))
             anchors = torch.tensor(centres, dtype=torch.float32, device=schedule.device)
             model.train()
             for cells, x in islice(stream, _STEPS_PER_ROUND):
@@ -78,7 +78,9 @@ def learn_jointly(
     return latent, centres.astype(np.float32), codes
 
 
-def _assign(latent: NDArray[np.floating], centres: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
+def _assign(
+    latent: NDArray[np.floating], centres: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
     """Nearest centre of each cell and the squared distance to it."""
     distances: Tensor = torch.cdist(torch.from_numpy(latent), torch.tensor(centres, dtype=torch.float32)).square()
     nearest = distances.min(dim=1)

@@ -133,7 +133,7 @@ class _Problem:
         return lam * (smooth_hinge(self.alpha + margin, width) * self.cell_weight).sum(dim=1)
 
     def value_and_gradient(self, eta: Tensor, lam: Tensor, width: float) -> tuple[Tensor, Tensor]:
-        shift = self.shift(eta).requires_grad_(requires_grad=True)
+        shift = self.shift(eta).requires_grad_()
         with torch.enable_grad():
             value = self.loss(self.margin(shift), lam, width)
             (slope,) = torch.autograd.grad(value.sum(), shift)
@@ -261,7 +261,11 @@ def perturb(
         lams = first.new_full((len(source),), _LAMBDA_PATH[0] if lam is None else lam)
         n_iter = 0
         for value in _LAMBDA_PATH if lam is None else (lam,):
-            todo = _not_flipped(problem, eta, flip_target) if lam is None else torch.arange(len(source), device=first.device)
+            todo = (
+                _not_flipped(problem, eta, flip_target)
+                if lam is None
+                else torch.arange(len(source), device=first.device)
+            )
             if not len(todo):
                 break
             lams[todo] = value
@@ -320,7 +324,7 @@ def _backtrack(
 
 def _result(problem: _Problem, eta: Tensor, lam: Tensor, n_iter: int) -> Perturbation:
     delta = eta / problem.gene_weight
-    shift = problem.shift(eta).requires_grad_(requires_grad=True)
+    shift = problem.shift(eta).requires_grad_()
     with torch.enable_grad():
         margins = problem.margin(shift)
         (slope,) = torch.autograd.grad((margins * problem.cell_weight).sum(), shift)

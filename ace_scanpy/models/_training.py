@@ -238,8 +238,8 @@ def _reconstruct(
         best = min(best, loss)
         if since >= _PATIENCE:
             break
-    steps, train_loss, loss = (np.asarray(column, dtype=np.float64) for column in zip(*rounds, strict=True))
-    return {"minibatches": steps, "train": train_loss, "held_out": loss}
+    columns = np.asarray(rounds, dtype=np.float64).T
+    return dict(zip(("minibatches", "train", "held_out"), columns, strict=True))
 
 
 def _select_genes(

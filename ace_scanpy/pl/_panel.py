@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
 
 from .. import _keys, _rgg, _validate
 from .._docs import document
@@ -44,7 +45,7 @@ def panel(
         Genes per group, from the most important down.
     %(key)s
     show
-        Show the figure and return nothing. None shows it unless `ax` is given, or plots are drawn without a display.
+        Show the figure and return nothing. None shows it unless `ax` is given.
     ax
         Axes to draw on, for a single group.
 
@@ -52,8 +53,8 @@ def panel(
     -------
     The axes: a list with one per group, or `ax` itself when given; None when shown.
 
-    Colours are those of `adata.uns[f'{groupby}_colors']` where Scanpy has set them. Depleted genes are hatched and pale,
-    so that the direction does not rest on colour.
+    Colours are those of `adata.uns[f'{groupby}_colors']` where Scanpy has set them. Depleted genes are hatched, so
+    that the direction does not rest on colour.
 
     Examples
     --------
@@ -110,6 +111,7 @@ def _bars(ax: Axes, table: pd.DataFrame, color: str, reach: float) -> None:
     ax.set_xlim(-1.12 * reach, 1.12 * reach)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_yticks([])
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, symmetric=True, steps=[1, 2, 5, 10]))
     ax.spines[["left", "right", "top"]].set_visible(False)
 
 

@@ -129,7 +129,7 @@ def compute(
     clustering = from_labels(torch.from_numpy(latent), torch.from_numpy(codes))
     assigned = clustering.assign(torch.from_numpy(latent)).numpy()
     names = [str(c) for c in range(clustering.n_groups)]
-    results.add("obs", key_added, pd.Categorical.from_codes(assigned, categories=names))
+    results.add("obs", key_added, pd.Categorical.from_codes(assigned.tolist(), categories=pd.Index(names)))
     results.add("obs", _keys.confidence(key_added), confidence(clustering, latent))
     results.records[key_added] = {
         "prototypes": clustering.prototypes.numpy(),
@@ -163,7 +163,9 @@ def choose_n_clusters(latent: NDArray[np.float32], seed: int) -> int:
         for k in candidates
     }
     best = max(widths, key=widths.__getitem__)
-    logg.info(f"    chose n_clusters={best} (mean silhouette {widths[best]:.2f}; {min(candidates)}-{max(candidates)} tried)")
+    logg.info(
+        f"    chose n_clusters={best} (mean silhouette {widths[best]:.2f}; {min(candidates)}-{max(candidates)} tried)"
+    )
     return best
 
 

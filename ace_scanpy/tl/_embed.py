@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from scanpy import logging as logg
 
 from .. import _devices, _keys, _labels, _matrix, _records, _validate
-from .._commit import Results
 from .._docs import document
 from .._progress import bars
 from .._records import Record
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._commit import Results
     from .._matrix import GeneMatrix
 
 _N_LATENT = 10
@@ -250,11 +250,9 @@ def fitted_copy(
     model = record.model()
     rng = np.random.default_rng([record.seed, 1])
     with bars() as advance:
-        schedule = replace(Schedule(device=device, progress=advance), **_training_of(record))
+        schedule = Schedule(
+            batch_size=record.batch_size, learning_rate=record.learning_rate, device=device, progress=advance
+        )
         fit_labels(model, matrix, labels.codes, schedule, rng, batch=batches(adata, record.batch_key))
     logg.info("    finished", time=start)
     return model.to("cpu"), True
-
-
-def _training_of(record: Record) -> dict[str, float]:
-    return {"batch_size": record.batch_size, "learning_rate": record.learning_rate}

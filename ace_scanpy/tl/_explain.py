@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .. import _devices, _foldchanges, _keys, _labels, _matrix, _records, _rgg, _validate, methods
+from .. import _devices, _keys, _labels, _matrix, _records, _validate, methods
 from .._commit import Results
 from .._docs import document
 from ..methods._perturbation import Rest, Weights
 from ..models import from_labels
 from ..models._sampling import encode
-from . import _cluster, _embed
+from . import _cluster, _embed, _layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from .._labels import Labels
     from .._matrix import GeneMatrix
     from .._records import Record
-    from ..methods import Contrasts, Explanation
-    from ..models import Encoder, NeuralizedClustering
+    from ..methods import Contrasts
 
 METHODS = ("ace",)
 _LOW_FIDELITY = 0.9
@@ -134,8 +134,8 @@ def explain(
     `params` : dict
         Arguments and the values chosen (`lam`: the largest used).
 
-    Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy fitted to
-    the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical becomes so.
+    Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
+    fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical becomes so.
 
     Raises
     ------
@@ -265,11 +265,9 @@ def _compute(adata: AnnData, request: _Request) -> Results:
         )
         results.merge(made)
         latent = made.fields["obsm"][request.use_rep]
-        matrix = matrix.with_genes(matrix.var_names.get_indexer(record.genes))
+        matrix = matrix.with_genes(matrix.var_names.get_indexer(pd.Index(record.genes)))
     if labels is None:
-        made = _cluster.compute(
-            adata, record, np.asarray(latent), None, request.use_rep, _keys.CLUSTER, request.seed
-        )
+        made = _cluster.compute(adata, record, np.asarray(latent), None, request.use_rep, _keys.CLUSTER, request.seed)
         results.merge(made)
         labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
     elif not hasattr(adata.obs[labels.key], "cat"):
@@ -302,7 +300,27 @@ def _compute(adata: AnnData, request: _Request) -> Results:
     right = (assigned == codes).numpy()
     fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
     _report(labels, fidelity, float(right[labels.codes >= 0].mean()))
-    entry = _entry(adata, request, matrix, labels, contrasts, found, sums, fidelity, float(clustering.beta))
+    params = {
+        "method": request.method,
+        "use_rep": request.use_rep,
+        "weights": request.weights,
+        "alpha": request.alpha,
+        "lam": float(found.lam.max()),
+        "beta": float(clustering.beta),
+        "rng": request.seed,
+    }
+    entry = _layout.entry(
+        adata,
+        matrix,
+        labels,
+        contrasts,
+        found,
+        sums,
+        fidelity,
+        params,
+        n_genes=request.n_genes,
+        pts=request.pts,
+    )
     results.add("uns", request.key_added, entry)
     logg.info("    finished", time=start, deep=f"added\n    {request.key_added!r} (adata.uns)")
     return results
@@ -315,85 +333,6 @@ def _report(labels: Labels, fidelity: NDArray[np.floating], overall: float) -> N
         worst = min(labels.display, key=lambda g: fidelity[g])
         logg.warning(
             f"Only {overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}] "
-            f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the labels."
+            f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the "
+            "labels."
         )
-
-
-def _entry(
-    adata: AnnData,
-    request: _Request,
-    matrix: GeneMatrix,
-    labels: Labels,
-    contrasts: Contrasts,
-    found: Explanation,
-    sums: _matrix.GroupSums,
-    fidelity: NDArray[np.floating],
-    beta: float,
-) -> dict[str, Any]:
-    """The stored entry, groups in the order of the categories."""
-    shown = [g for g in labels.display if g in contrasts.groups]
-    rows = [contrasts.groups.index(g) for g in shown]
-    logged = _foldchanges.sums_for_fold_changes(adata, matrix, sums, labels)
-    n_all = len(matrix.var_names)
-    changes = _foldchanges.log2_fold_changes(adata, logged, shown, contrasts.reference, n_all)
-    fractions = (None, None)
-    if request.pts:
-        fractions = _foldchanges.fractions(sums, labels, shown, contrasts.reference, matrix.var_names)
-    params = {
-        "groupby": labels.key,
-        "reference": "rest" if contrasts.reference is None else labels.names[contrasts.reference],
-        "method": request.method,
-        "use_raw": matrix.use_raw,
-        "layer": matrix.layer,
-        "corr_method": "none",
-        "use_rep": request.use_rep,
-        "rest": request.rest,
-        "weights": request.weights,
-        "alpha": request.alpha,
-        "lam": found.lam,
-        "beta": beta,
-        "rng": request.seed,
-    }
-    return _rgg.build(
-        _ranking(found, rows, matrix.genes, changes, fidelity[shown], sums.n_cells[shown]),
-        groups=[labels.names[g] for g in shown],
-        var_names=matrix.var_names,
-        logfoldchanges=changes,
-        params=params,
-        n_genes=request.n_genes,
-        pts=fractions[0],
-        pts_rest=fractions[1],
-    )
-
-
-def _ranking(
-    found: Explanation,
-    rows: list[int],
-    genes: NDArray[np.intp],
-    changes: NDArray[np.floating],
-    fidelity: NDArray[np.floating],
-    n_cells: NDArray[np.integer],
-) -> _rgg.Ranking:
-    """From the encoder's genes to all genes of the matrix, in order.
-
-    First by score, then, where that is zero, by the gradient; genes that the encoder does not read come last,
-    by the size of their fold change.
-    """
-    scores, marginal, delta = (np.zeros(changes.shape) for _ in range(3))
-    scores[:, genes] = found.scores[rows].astype(np.float32)
-    marginal[:, genes] = found.marginal[rows]
-    delta[:, genes] = found.delta[rows]
-    read = np.zeros(changes.shape, dtype=bool)
-    read[:, genes] = True
-    fold = np.nan_to_num(changes)
-    order = np.lexsort((-np.abs(fold), -np.abs(marginal), ~read, -np.abs(scores)), axis=1)
-    return _rgg.Ranking(
-        order=order,
-        scores=scores,
-        enriched=np.where(scores != 0, scores, np.where(marginal != 0, marginal, fold)) > 0,
-        delta=delta,
-        fidelity=fidelity,
-        flip_rate=found.flip_rate[rows],
-        panel_size=found.panel_size[rows],
-        n_cells=n_cells,
-    )
