@@ -59,7 +59,7 @@ class Labels:
         if isinstance(wanted, str) and wanted == "all":
             return list(self.display)
         ordered = [self.categories[g] for g in self.display]
-        found = _validate.members(argument, wanted, ordered)  # type: ignore[arg-type]
+        found = _validate.members(argument, wanted, ordered)
         return [g for g in self.display if self.categories[g] in found]
 
 

@@ -222,8 +222,9 @@ def _centred_squares(block: Any) -> tuple[NDArray[np.float64], NDArray[np.float6
     if not sparse.issparse(block):
         mean = block.mean(axis=0, dtype=np.float64)
         return mean, ((block - mean) ** 2).sum(axis=0)
-    mean = np.asarray(block.sum(axis=0, dtype=np.float64)).ravel() / n
-    deviations = block.data.astype(np.float64) - mean[block.indices]
+    stored = block.data.astype(np.float64)
+    mean = np.bincount(block.indices, weights=stored, minlength=block.shape[1]) / n
+    deviations = stored - mean[block.indices]
     squares = np.bincount(block.indices, weights=deviations**2, minlength=block.shape[1])
     zeros = n - np.bincount(block.indices, minlength=block.shape[1])
     return mean, squares + zeros * mean**2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -101,11 +102,15 @@ def seed(rng: object) -> int:
     return int(rng)
 
 
-def members(name: str, wanted: Sequence[Any] | str, available: Sequence[Any]) -> list[Any]:
+def members(name: str, wanted: object, available: Sequence[Any]) -> list[Any]:
     """The entries of ``available`` that ``wanted`` names (by value or by its string); raise for any other."""
-    if isinstance(wanted, str):
-        msg = f"`{name}` must be 'all' or a list of groups. Got the string {wanted!r}; write [{wanted!r}]."
+    if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        msg = f"`{name}` must be a list of groups. Got {wanted!r}; write [{wanted!r}]."
         raise TypeError(msg)
+    wanted = list(wanted)
+    if not wanted:
+        msg = f"`{name}` names no group. Available groups: {listed(available)}."
+        raise ValueError(msg)
     return [member(name, w, available) for w in wanted]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -51,7 +52,7 @@ def rank_genes_groups_df(
     """
     entry = _rgg.read(adata, key)
     available = _rgg.group_names(entry)
-    if isinstance(group, str):
+    if group is not None and (isinstance(group, str) or not isinstance(group, Iterable)):
         return _rgg.table(entry, _validate.member("group", group, available))
     chosen = available if group is None else _validate.members("group", group, available)
     tables = {name: _rgg.table(entry, name) for name in chosen}

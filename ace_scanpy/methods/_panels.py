@@ -53,7 +53,10 @@ def panel_size(
     -------
     The number of genes, or 0 when no prefix is enough.
     """
-    n_moved = int((deltas[:, order] != 0).any(dim=0).sum())
+    moved_at = (deltas[:, order] != 0).any(dim=0).nonzero()
+    if not len(moved_at):
+        return 0
+    n_moved = int(moved_at[-1]) + 1  # longer prefixes move nothing more
     used = order[:n_moved]
     steps = deltas[:, used].unsqueeze(2) * encoder.weight.T[used]
     shifts = steps.cumsum(dim=1)  # (n_targets, n_moved, n_hidden)
@@ -65,8 +68,6 @@ def panel_size(
         flips = is_flipped(clustering.scores(moved).flatten(0, 1)[None], everywhere[one], targets[one], objective)
         return flips.view(len(prefixes), len(cells)).float().mean(dim=1)
 
-    if n_moved == 0:
-        return 0
     final = torch.tensor([n_moved - 1], device=cells.device)
     hardest_first = sorted(range(len(targets)), key=lambda t: float(rates(t, final)))
     for first in range(0, n_moved, _BLOCK):

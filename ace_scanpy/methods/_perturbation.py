@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CELLS = 60
 _EPSILON = 0.3
-_REACH = 3.0
+_REACH = 2.5
 _WANTED = 0.95
 _MEMORY = 2**26  # floats
 
@@ -113,7 +113,7 @@ def explain(
 
     Two things keep :math:`\delta` on differences that the data show. Adaptive weights
     :math:`w_i=1/(|\bar x_{ti}-\bar x_{si}|+\epsilon)` make a change cheap where the groups differ, and
-    bounds keep :math:`\delta_i` between 0 and three times that difference.
+    bounds keep :math:`\delta_i` between 0 and 2.5 times that difference.
 
     Parameters
     ----------
@@ -245,4 +245,5 @@ def _rank(
     sign = -np.sign((share * np.sign(delta)).sum(axis=0))
     marginal = (np.sign(gradient) * shares(np.abs(gradient) / weight)).mean(axis=0)
     sign = np.where(sign == 0, np.where(marginal < 0, -1.0, 1.0), sign)
-    return sign * coverage_gains(share), marginal, delta.mean(axis=0)
+    scores = np.asarray(sign * coverage_gains(share) + 0.0)  # + 0.0: no negative zeros
+    return scores, marginal, delta.mean(axis=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_FACTORS = 64
+
 
 class FeatureGates(nn.Module):
     r"""One gate per gene, of which ``n_selected`` are open.
@@ -42,7 +44,7 @@ class FeatureGates(nn.Module):
             raise ValueError(msg)
         self.n_selected = n_selected
         self.logits = nn.Parameter(0.01 * torch.randn(n_genes))
-        self.temperature = 1.0
+        self.temperature = 0.2
 
     def forward(self) -> Tensor:
         """Gates, shape ``(n_genes,)``: exactly ``n_selected`` ones, the rest zeros."""
@@ -55,7 +57,38 @@ class FeatureGates(nn.Module):
             return hard
         edges = logits.topk(self.n_selected + 1).values[-2:]
         soft = torch.sigmoid((logits - edges.mean()) / self.temperature)
-        return hard + soft - soft.detach()
+        return hard + (soft - soft.detach())
+
+    @torch.no_grad()
+    def start_from_principal_variables(self, standardized: Tensor) -> None:
+        r"""Open the gates that a factor model would: greedily, the gene that tells most about all genes.
+
+        With :math:`x=Lf+e`, :math:`L` from the leading principal components and :math:`\mathrm{var}(e_i)=\psi_i`
+        what they leave, observing gene :math:`i` shrinks the covariance :math:`M` of the factors by
+        :math:`\Delta=ML_i^\top L_iM/(L_iML_i^\top+\psi_i)`; the gene with the largest
+        :math:`\mathrm{tr}(L\Delta L^\top)` is taken, and so on. A gene that repeats another then tells little.
+
+        Parameters
+        ----------
+        standardized
+            A sample of cells, shape ``(n_cells, n_genes)``.
+        """
+        n_factors = min(_FACTORS, *standardized.shape)
+        _, singular, components = torch.pca_lowrank(standardized, q=n_factors, center=False, niter=4)
+        loadings = (components * singular / len(standardized) ** 0.5).double()
+        variance = standardized.double().square().mean(dim=0)
+        noise = (variance - loadings.square().sum(dim=1)).clamp_min(1e-6)
+        # project once: gains need L'L and, per gene, its loadings under the current covariance of the factors
+        gram = loadings.T @ loadings
+        covariance = torch.eye(n_factors, dtype=torch.float64, device=loadings.device)
+        self.logits.zero_()
+        for rank in range(self.n_selected):
+            seen = loadings @ covariance
+            gain = ((seen @ gram) * seen).sum(dim=1) / ((seen * loadings).sum(dim=1) + noise)
+            best = int(gain.masked_fill(self.logits > 0, -torch.inf).argmax())
+            direction = seen[best]
+            covariance -= torch.outer(direction, direction) / (direction @ loadings[best] + noise[best])
+            self.logits[best] = 2.0 - rank / self.n_selected
 
     @torch.no_grad()
     def selected(self) -> Tensor:

@@ -132,12 +132,16 @@ class _Problem:
         """The smoothed hinge, weighted by lambda, per contrast."""
         return lam * (smooth_hinge(self.alpha + margin, width) * self.cell_weight).sum(dim=1)
 
-    def value_and_gradient(self, eta: Tensor, lam: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, eta: Tensor, lam: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The smooth part, its gradient, and what rounding can make of two equal values."""
         shift = self.shift(eta).requires_grad_()
         with torch.enable_grad():
-            value = self.loss(self.margin(shift), lam, width)
+            margins = self.margin(shift)
+            value = self.loss(margins, lam, width)
             (slope,) = torch.autograd.grad(value.sum(), shift)
-        return value.detach(), (slope @ self.first) / self.gene_weight
+        size = (margins.detach().abs() * self.cell_weight).sum(dim=1) + self.alpha
+        rounding = 4 * torch.finfo(eta.dtype).eps * lam * size
+        return value.detach(), (slope @ self.first) / self.gene_weight, rounding
 
     def prox(self, eta: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then clip: exact for the L1 norm on a box that holds zero."""
@@ -148,18 +152,19 @@ class _Problem:
 def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
     r"""The difference of logits inside the hinge, shape ``(n_contrasts, n_cells)``.
 
-    ``"pairwise"`` is equation 7, :math:`m_s-m_t`; ``"targeted"`` puts the strongest rival of the
-    target in the place of :math:`s`, so that the cell ends in :math:`t` and not in a third group;
-    ``"rest"`` is equation 8, :math:`m_s-\max_{k\ne s}m_k`. With two groups all three agree.
+    ``"pairwise"`` is equation 7, :math:`m_s-m_t`, which a cell satisfies that is nearer to :math:`t` than to :math:`s`
+    but nearest to a third group. ``"targeted"`` is :math:`-2m_t`, so that the cell ends in :math:`t`. ``"rest"`` is
+    equation 8, :math:`m_s-\max_{k\ne s}m_k`. With two groups :math:`m_s=-m_t` and all three agree.
     """
     logits = logits_from_scores(scores)
     asked = source if objective == "rest" else target
     where = asked.view(-1, 1, 1).expand(*logits.shape[:2], 1)
     own = logits.gather(-1, where).squeeze(-1)
+    if objective == "targeted":
+        return -2 * own
     if objective == "pairwise":
         return logits.gather(-1, source.view(-1, 1, 1).expand_as(where)).squeeze(-1) - own
-    rival = logits.scatter(-1, where, -torch.inf).amax(dim=-1)
-    return own - rival if objective == "rest" else rival - own
+    return own - logits.scatter(-1, where, -torch.inf).amax(dim=-1)
 
 
 def is_flipped(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
@@ -282,7 +287,8 @@ def _not_flipped(problem: _Problem, eta: Tensor, flip_target: float) -> Tensor:
 def _flip_rate(problem: _Problem, eta: Tensor) -> Tensor:
     scores = problem.clustering.scores(problem.tail(problem.cells + problem.shift(eta)[:, None]))
     flipped = is_flipped(scores, problem.source, problem.target, problem.objective)
-    return (flipped * problem.cell_weight).sum(dim=1)
+    counted = problem.cell_weight > 0
+    return (flipped & counted).sum(dim=1) / counted.sum(dim=1)
 
 
 def _solve(
@@ -294,9 +300,9 @@ def _solve(
     for width in smoothing:
         ahead, momentum = eta, torch.ones_like(step)
         for _ in range(per_stage):
-            value, slope = problem.value_and_gradient(ahead, lam, width * problem.alpha)
+            value, slope, rounding = problem.value_and_gradient(ahead, lam, width * problem.alpha)
             step = (step * _GROWTH).clamp_max(_LARGEST_STEP)
-            new, step = _backtrack(problem, ahead, value, slope, step, lam, width * problem.alpha)
+            new, step = _backtrack(problem, ahead, value + rounding, slope, step, lam, width * problem.alpha)
             grown = (1 + (1 + 4 * momentum**2).sqrt()) / 2
             overshot = ((ahead - new) * (new - eta)).sum(dim=1, keepdim=True) > 0
             ahead = torch.where(overshot, new, new + (momentum - 1) / grown * (new - eta))
@@ -309,13 +315,12 @@ def _backtrack(
     problem: _Problem, at: Tensor, value: Tensor, slope: Tensor, step: Tensor, lam: Tensor, width: float
 ) -> tuple[Tensor, Tensor]:
     """A proximal step from ``at`` whose length each contrast halves until the quadratic bound holds."""
-    slack = 1e-6 * value.abs()
     for _ in range(_MOST_HALVINGS):
         new = problem.prox(at - step * slope, step)
         move = new - at
         bound = value + (slope * move).sum(dim=1) + move.square().sum(dim=1) / (2 * step.squeeze(1))
         # written so that a value that is not a number counts as too long
-        too_long = ~(problem.loss(problem.margin(problem.shift(new)), lam, width) <= bound + slack)
+        too_long = ~(problem.loss(problem.margin(problem.shift(new)), lam, width) <= bound)
         if not too_long.any():
             break
         step = torch.where(too_long.unsqueeze(1), step * _SHRINK, step)

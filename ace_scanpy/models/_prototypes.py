@@ -55,8 +55,8 @@ class NeuralizedClustering(nn.Module):
         if prototypes.ndim != 2 or prototypes.shape[0] < 2:
             msg = f"`prototypes` must have shape (n_groups >= 2, n_latent). Got {tuple(prototypes.shape)}."
             raise ValueError(msg)
-        if not float(beta) > 0:
-            msg = f"`beta` must be positive. Got {beta!r}."
+        if not 0 < float(beta) < float("inf"):
+            msg = f"`beta` must be positive and finite. Got {beta!r}."
             raise ValueError(msg)
         prototypes = prototypes.detach()
         # Distances do not change under a common shift; float32 differences of squares do.
@@ -93,14 +93,14 @@ class NeuralizedClustering(nn.Module):
 def logits_from_scores(scores: Tensor) -> Tensor:
     r"""Equation 5 from :math:`l_c=-\beta o_c`: :math:`l_c-\log\sum_{k\ne c}e^{l_k}`, without forming all pairs.
 
-    Leaving one term out of a log-sum-exp is stable as ``log1p(-p_c)`` for every group
-    but the largest, whose competitors are summed by themselves.
+    Relative to the largest, :math:`d_c=l_c-l_1\le 0`, every group but the first has
+    :math:`m_c=d_c-\log(1+\sum_{k\ne c,1}e^{d_k})`, and the first :math:`-\log\sum_{k\ne 1}e^{d_k}`: nothing large
+    cancels.
     """
-    top = scores.argmax(dim=-1, keepdim=True)
+    largest, top = scores.max(dim=-1, keepdim=True)
+    below = scores - largest
     is_top = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, top, value=True)
-    total = scores.logsumexp(dim=-1, keepdim=True)
-    rivals_of_top = scores.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
-    # p_c <= 1/2 for these; the inner `where` keeps the unused branch finite for autograd
-    log_p = torch.where(is_top, torch.full_like(scores, -1.0), scores - total)
-    rivals = torch.where(is_top, rivals_of_top, total + torch.log1p(-log_p.exp()))
-    return scores - rivals
+    weight = below.exp().masked_fill(is_top, 0.0)
+    others = (weight.sum(dim=-1, keepdim=True) - weight).clamp_min(0.0)
+    lead = -below.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    return torch.where(is_top, lead, below - torch.log1p(others))

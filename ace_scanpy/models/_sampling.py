@@ -51,8 +51,12 @@ def minibatches(
         for first in range(0, len(mixed), batch_size):
             picked = mixed[first : first + batch_size]
             values = rows[picked]
-            dense = values.toarray() if hasattr(values, "toarray") else values
-            yield chunk[picked], torch.from_numpy(np.ascontiguousarray(dense))
+            yield chunk[picked], as_tensor(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def as_tensor(array: NDArray[np.float32]) -> Tensor:
+    """The array as a tensor; copied only where torch could not share it."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 @torch.no_grad()
@@ -61,7 +65,7 @@ def preactivations(encoder: Encoder, rows: Any) -> Tensor:
     weight, bias = encoder.folded()
     if hasattr(rows, "toarray"):
         return torch.from_numpy(rows @ weight.cpu().numpy()).to(bias) + bias
-    return torch.from_numpy(rows).to(bias) @ weight + bias
+    return as_tensor(rows).to(bias) @ weight + bias
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ._mmd import mmd
 from ._prototypes import NeuralizedClustering
-from ._sampling import encode, minibatches, preactivations
+from ._sampling import as_tensor, minibatches, preactivations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,9 +34,9 @@ _PROTOTYPE_CELLS = 4096
 _LABEL_STEPS = 200
 _LABEL_WEIGHT = 0.1
 _BATCH_WEIGHT = 1.0
-_GATE_STEPS = 1000
-_GATE_LEARNING_RATE = 0.1
-_GATE_COOLEST = 0.1
+_GATE_STEPS = 300
+_GATE_LEARNING_RATE = 0.002
+_GATE_TEMPERATURES = (0.2, 0.02)
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def train(
 ) -> dict[str, NDArray[np.float64]]:
     """Train the autoencoder on reconstruction (equation 1), with the batch penalty (equation 2) when given batches.
 
-    Starts from principal components. With ``gates``, which genes carry the embedding is learnt first; the first
-    layer is then exactly zero for all others, and training goes on.
+    Starts from principal components. With ``gates``, which genes carry the embedding is learnt first, starting from
+    principal variables; the first layer is exactly zero for all others.
 
     Returns
     -------
@@ -102,11 +102,15 @@ def train(
         n_held_out = min(source.n_cells // 10, _MOST_HELD_OUT)
         held_out, seen = cells[:n_held_out], cells[n_held_out:]
         sample = np.sort(seen[: max(1, 2**24 // source.n_genes)])
-        model.start_from_principal_components(model.encoder.standardize(torch.from_numpy(source.dense(sample))))
+        start = model.encoder.standardize(as_tensor(source.dense(sample)))
+        model.start_from_principal_components(start)
+        if gates is not None:
+            gates.start_from_principal_variables(start)
         model.to(schedule.device)
         penalty = BatchPenalty(batch, schedule.device)
         if gates is not None:
             _select_genes(model, gates.to(schedule.device), source, seen, schedule, rng, penalty)
+            model.start_from_principal_components(start)  # what it learnt under changing gates is in the way now
         history = _reconstruct(model, gates, source, seen, held_out, schedule, rng, penalty)
         if gates is not None:
             with torch.no_grad():
@@ -216,7 +220,7 @@ def _reconstruct(
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
     most, per_round = schedule.steps(len(seen))
     stream = endless(source, seen, schedule.batch_size, rng)
-    unseen = model.encoder.standardize(torch.from_numpy(source.dense(np.sort(held_out))).to(schedule.device))
+    unseen = model.encoder.standardize(as_tensor(source.dense(np.sort(held_out))).to(schedule.device))
     rounds: list[tuple[int, float, float]] = []
     best, since = np.inf, 0
     for first in range(0, most, per_round):
@@ -262,7 +266,8 @@ def _select_genes(
     gates.train()
     stream = endless(source, seen, schedule.batch_size, rng)
     for step, (cells, x) in enumerate(islice(stream, _GATE_STEPS)):
-        gates.temperature = _GATE_COOLEST ** (step / (_GATE_STEPS - 1))
+        hottest, coolest = _GATE_TEMPERATURES
+        gates.temperature = hottest * (coolest / hottest) ** (step / (_GATE_STEPS - 1))
         standardized = model.encoder.standardize(x.to(schedule.device))
         latent, output = model(standardized, gates())
         optimizer_step(optimizer, mse_loss(output, standardized) + penalty(latent, cells))
@@ -274,11 +279,3 @@ def _with_every_group(sample: NDArray[np.intp], codes: NDArray[np.integer]) -> N
     groups, first = np.unique(codes, return_index=True)
     first = first[groups >= 0]
     return np.union1d(sample, first)
-
-
-def latent_and_clustering(
-    model: Autoencoder, source: CellSource, codes: NDArray[np.integer], beta: float | None = None
-) -> tuple[NDArray[np.float32], NeuralizedClustering]:
-    """Latent coordinates of all cells and the clustering whose prototypes are the label means there."""
-    latent = encode(model.encoder, source)
-    return latent, from_labels(torch.from_numpy(latent), torch.from_numpy(codes.astype(np.int64)), beta)

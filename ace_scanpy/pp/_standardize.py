@@ -74,7 +74,7 @@ def standardize(
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> ace.pp.standardize(adata)
-    >>> bool((adata.var["ace_std"] > 0).all())
+    >>> bool((adata.var["ace_std"][adata.var["highly_variable"]] > 0).all())
     True
     """
     max_value = _validate.positive("max_value", max_value)

@@ -64,10 +64,10 @@ def explain(
     cells, that the neuralised clustering assigns to the target,
 
     .. math:: \min_\delta\;\lVert w\circ\delta\rVert_1
-       +\lambda\,\overline{\max(0,\ \alpha+\max_{k\ne t}m_k(x+\delta)-m_t(x+\delta))}
+       +\lambda\,\overline{\max(0,\ \alpha-2\,m_t(x+\delta))}
 
-    (equation 7 with the strongest rival of :math:`t` in the place of :math:`s`, so that cells end in :math:`t` and not
-    in a third group; with two groups it is equation 7). A gene that has to go down to leave the group is
+    (equation 7 with :math:`-m_t` in the place of :math:`m_s`, so that cells end in :math:`t` and not in a third group;
+    with two groups :math:`m_s=-m_t` and it is equation 7). A gene that has to go down to leave the group is
     enriched in it. Genes are ordered by what each adds to the perturbations towards all targets.
 
     Whatever is missing runs by itself: standardisation, embedding, and clustering when there are no
@@ -135,7 +135,8 @@ def explain(
         Arguments and the values chosen (`lam`: the largest used).
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
-    fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical becomes so.
+    fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
+    becomes so.
 
     Raises
     ------

@@ -25,8 +25,8 @@ def as_source():
 
 
 @pytest.fixture(scope="session")
-def planted():
-    """Non-negative expression, about half zeros, and the group of each cell: five up and two down genes per group."""
+def grouped():
+    """Expression, about a third of it zero, and the group of each cell: five up and two down genes per group."""
     rng = np.random.default_rng(0)
     level = np.full((N_GROUPS, N_GENES), 0.6)
     for group in range(N_GROUPS):
@@ -38,16 +38,16 @@ def planted():
 
 
 @pytest.fixture(scope="session")
-def planted_csr(planted):
-    return sparse.csr_matrix(planted[0])
+def grouped_csr(grouped):
+    return sparse.csr_matrix(grouped[0])
 
 
 @pytest.fixture(scope="session")
-def new_autoencoder(planted):
-    """Builds an untrained network for the planted cells."""
+def new_autoencoder(grouped):
+    """Builds an untrained network for these cells."""
 
     def build(seed=0, n_hidden=(16, 8), n_latent=4, **kwargs):
-        values = torch.from_numpy(planted[0])
+        values = torch.tensor(grouped[0])
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return models.Autoencoder(
@@ -58,11 +58,10 @@ def new_autoencoder(planted):
 
 
 @pytest.fixture(scope="session")
-def trained(planted, new_autoencoder, as_source):
-    """A network trained on the planted cells and the clustering of their groups."""
-    values, codes = planted
-    model = new_autoencoder()
-    source = as_source(values)
+def trained(grouped, new_autoencoder, as_source):
+    """A network trained on these cells and the clustering of their groups."""
+    values, codes = grouped
+    model, source = new_autoencoder(), as_source(values)
     models.train(model, source, models.Schedule(n_epochs=30, batch_size=32), np.random.default_rng(0))
-    clustering = models.from_labels(torch.from_numpy(models.encode(model.encoder, source)), torch.from_numpy(codes))
-    return model.requires_grad_(requires_grad=False), clustering
+    latent = torch.from_numpy(models.encode(model.encoder, source))
+    return model.requires_grad_(requires_grad=False), models.from_labels(latent, torch.from_numpy(codes))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_gradients_are_those_of_the_log_odds(n_groups):
     cells = torch.from_numpy(z).requires_grad_()
     logits = neuralized(prototypes, 1.0)(cells)
     scores = -squared_distances(z, prototypes)
-    slopes = 2 * (prototypes.astype(np.float64)[None] - z.astype(np.float64)[:, None])  # of scores, (cell, group, latent)
+    slopes = 2.0 * (prototypes[None].astype(np.float64) - z[:, None])  # of the scores: cells by groups by latent
     for c in range(n_groups):
         rivals = scores.copy()
         rivals[:, c] = -np.inf
@@ -90,7 +91,8 @@ def test_logits_are_the_two_layers_of_equation_6(n_groups, n_latent):
     beta, mu = 0.7, prototypes.astype(np.float64)
     expected = np.empty((len(z), n_groups))
     for c in range(n_groups):
-        h = [2 * z.astype(np.float64) @ (mu[c] - mu[k]) + mu[k] @ mu[k] - mu[c] @ mu[c] for k in range(n_groups) if k != c]
+        others = [k for k in range(n_groups) if k != c]
+        h = [2 * z.astype(np.float64) @ (mu[c] - mu[k]) + mu[k] @ mu[k] - mu[c] @ mu[c] for k in others]
         expected[:, c] = -logsumexp(-beta * np.stack(h), axis=0)
     logits = neuralized(prototypes, beta)(torch.from_numpy(z)).numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
@@ -108,6 +110,17 @@ def test_assign_is_the_nearest_centre_of_scikit_learn(n_groups, largest):
     assigned = neuralized(centres, 1.0).assign(torch.from_numpy(z)).numpy()
     np.testing.assert_array_equal(assigned[clear], kmeans.predict(z.astype(np.float64))[clear])
     np.testing.assert_array_equal(assigned[clear], pairwise_distances_argmin(z, centres)[clear])
+
+
+def test_assign_is_the_nearest_centre_on_every_cell_of_pbmc3k(data_file):
+    z = ad.read_h5ad(data_file("pbmc3k_lognorm.h5ad")).obsm["X_scanpy_pca"].astype(np.float32)
+    kmeans = KMeans(8, n_init=1, random_state=0).fit(z.astype(np.float64))
+    centres = kmeans.cluster_centers_.astype(np.float32)
+    nearest_two = np.sort(squared_distances(z, centres), axis=1)[:, :2]
+    clear = np.diff(nearest_two, axis=1).ravel() > 1e-5 * nearest_two[:, 0]
+    assert clear.mean() > 0.999
+    assigned = neuralized(centres, 0.01).assign(torch.from_numpy(z)).numpy()
+    np.testing.assert_array_equal(assigned[clear], kmeans.predict(z.astype(np.float64))[clear])
 
 
 @pytest.mark.parametrize("beta", [1e-3, 1.0, 1e3])
