@@ -93,7 +93,7 @@ def load(adata: AnnData, use_rep: str) -> Record | None:
     if entry is None or use_rep in _keys.RESERVED_RECORDS or "weights" not in entry:
         return None
     plain = dict(entry)
-    plain["genes"] = np.asarray(entry["genes"]).astype(str).astype(object)
+    plain["genes"] = np.array([str(gene) for gene in entry["genes"]], dtype=object)
     plain["n_hidden"] = tuple(int(n) for n in np.atleast_1d(entry["n_hidden"]))
     for name in ("n_latent", "batch_size", "seed"):
         plain[name] = int(entry[name])

@@ -130,7 +130,12 @@ def table(entry: Mapping[str, Any], group: str) -> pd.DataFrame:
 
 def per_group(entry: Mapping[str, Any], name: str, group: str) -> Any:
     """One value of a group, such as its `panel_size`; raises when the ranking is not one of ours."""
+    require(entry, name)
+    return entry[name][group][0]
+
+
+def require(entry: Mapping[str, Any], name: str) -> None:
+    """Raise when the ranking lacks a field that only ours have."""
     if name not in entry:
         msg = f"This ranking has no {name!r}: it was not made by `ace.tl.explain`. Fields: {_validate.listed(entry)}."
         raise ValueError(msg)
-    return entry[name][group][0]

@@ -41,7 +41,7 @@ def encoder(adata: AnnData, use_rep: str = _keys.REP) -> Encoder:
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> ace.tl.embed(adata, n_epochs=5)
-    >>> ace.get.encoder(adata).n_genes == adata.var["highly_variable"].sum()
+    >>> ace.get.encoder(adata).n_genes == len(adata.uns["ace"]["X_ace"]["genes"])
     True
     """
     return _records.require(adata, use_rep).model().encoder

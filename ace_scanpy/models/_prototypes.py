@@ -102,5 +102,5 @@ def logits_from_scores(scores: Tensor) -> Tensor:
     is_top = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, top, value=True)
     weight = below.exp().masked_fill(is_top, 0.0)
     others = (weight.sum(dim=-1, keepdim=True) - weight).clamp_min(0.0)
-    lead = -below.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    lead = 0.0 - below.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
     return torch.where(is_top, lead, below - torch.log1p(others))

@@ -67,6 +67,7 @@ def panel(
     2
     """
     entry = _rgg.read(adata, key)
+    _rgg.require(entry, "enriched")
     available = _rgg.group_names(entry)
     chosen = available if groups is None else _validate.members("groups", groups, available)
     n_genes = _validate.whole_number("n_genes", n_genes)

@@ -217,6 +217,7 @@ class _Request:
 
 def _check(adata: AnnData, **given: Any) -> _Request:
     """All checks that need no work; raises what `explain` says it raises."""
+    _validate.not_empty(adata)
     _validate.one_of("method", given["method"], METHODS)
     _validate.one_of("rest", given["rest"], get_args(Rest))
     _validate.one_of("weights", given["weights"], get_args(Weights))
@@ -252,6 +253,9 @@ def _compute(adata: AnnData, request: _Request) -> Results:
     results = Results()
     record, matrix, labels = request.record, request.matrix, request.labels
     latent = None if record is None else adata.obsm[request.use_rep]
+    everything = matrix.with_genes(np.arange(len(matrix.var_names)))
+    # first, because it refuses NaN outside the mask too
+    sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
     if record is None:
         made, record = _embed.compute(
             adata,
@@ -274,8 +278,8 @@ def _compute(adata: AnnData, request: _Request) -> Results:
     elif not hasattr(adata.obs[labels.key], "cat"):
         results.add("obs", labels.key, _labels.as_categorical(adata.obs[labels.key]))
     contrasts = request.contrasts(labels)
-    everything = matrix.with_genes(np.arange(len(matrix.var_names)))
-    sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
+    if sums is None:
+        sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
     model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
     if is_new:
         results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
