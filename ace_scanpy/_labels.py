@@ -65,9 +65,7 @@ class Labels:
 
 def as_categorical(column: pd.Series) -> pd.Categorical:
     """`column` as a categorical; numbers, booleans and strings keep their values, sorted."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return pd.Categorical(column)
-    return pd.Categorical(column.astype(object))
+    return pd.Categorical(column)
 
 
 def read(adata: AnnData, groupby: object) -> Labels:
