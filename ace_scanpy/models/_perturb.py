@@ -233,8 +233,8 @@ def perturb(
     max_iter
         Proximal steps per value of :math:`\lambda`, shared evenly by the stages.
     smoothing
-        Widths of the smoothed hinge as multiples of ``alpha``, one per stage. The objective is solved to within
-        :math:`\lambda\alpha` times half the last.
+        Widths of the smoothed hinge as multiples of ``alpha``, one per stage. With enough steps the objective is within
+        :math:`\lambda\alpha` times half the last of the optimum; the default budget is made for rankings.
 
     Returns
     -------
