@@ -57,7 +57,7 @@ def positive(name: str, value: object, *, allow_zero: bool = False) -> float:
 
 def obs_key(adata: AnnData, name: str, key: object) -> str:
     """``key`` if it is a column of ``adata.obs``; raise otherwise."""
-    if key not in adata.obs.columns:
+    if not isinstance(key, str) or key not in adata.obs.columns:
         msg = f"`{name}`={key!r} not found in `adata.obs`. Available keys: {listed(adata.obs.columns)}."
         raise KeyError(msg)
     return str(key)

@@ -24,6 +24,8 @@ _CELLS = 60
 _EPSILON = 0.3
 _REACH = 2.5
 _WANTED = 0.95
+_STEPS = 60  # of refinement, at one width: rankings no longer change where the solver's own budget lowers the objective
+_WIDTH = 0.1
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
@@ -186,6 +188,8 @@ def _explain_chunk(
         lam=lam,
         alpha=alpha,
         flip_target=_WANTED,
+        max_iter=_STEPS,
+        smoothing=(_WIDTH,),
     )
     mine = [(rows == row).cpu() for row in range(len(groups))]
     deltas, gradients, flips, lams = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ._autoencoder import Autoencoder, Encoder
+from ._contrast import Objective, is_flipped
 from ._gates import FeatureGates
 from ._joint import learn_jointly
 from ._mmd import mmd
-from ._perturb import Objective, Perturbation, SourceCells, is_flipped, perturb
+from ._perturb import Perturbation, SourceCells, perturb
 from ._prototypes import NeuralizedClustering
 from ._sampling import encode, minibatches
 from ._training import Schedule, fit_labels, from_labels, seeded, train

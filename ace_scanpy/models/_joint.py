@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn.functional import mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 
+from ._prototypes import NeuralizedClustering
 from ._sampling import encode
 from ._training import BatchPenalty, endless, optimizer_step, seeded
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_ROUNDS = 30
 _STEPS_PER_ROUND = 20
 _SETTLED = 1e-3
-_WEIGHT = 0.1
+_WEIGHT = 1.0
 
 
 def learn_jointly(
@@ -35,11 +36,13 @@ def learn_jointly(
     *,
     batch: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    r"""Go on training with reconstruction plus the k-means loss (equations 1 to 3), re-estimating the centres.
+    r"""Go on training with reconstruction plus the clustering loss, re-estimating the centres (figure 1).
 
-    In each round the k-means loss is :math:`\beta\,o_c(z)`, with :math:`\beta` one over the mean squared distance to
-    the centres at its start, so that its weight does not depend on the scale of the latent space. Rounds go on
-    until fewer than one cell in a thousand changes its cluster.
+    In each round the clustering loss of a cell is :math:`-\log p_c(z)` (equation 3) of the cluster :math:`c` it had
+    at the start of the round, with :math:`\beta` one over the mean squared distance to the centres. It asks
+    for cells to be nearer to their own centre than to the others; the distance to their own alone, the loss of
+    k-means, shrinks what separates the clusters as well. Rounds go on until fewer than one cell in a thousand changes
+    its cluster.
 
     Returns
     -------
@@ -58,12 +61,14 @@ def learn_jointly(
             codes, distance = _assign(latent, centres)
             beta = 1.0 / max(float(distance.mean()), float(np.finfo(np.float32).eps))
             anchors = torch.tensor(centres, dtype=torch.float32, device=schedule.device)
+            clustering = NeuralizedClustering(anchors, beta)
+            wanted = torch.from_numpy(codes).to(schedule.device)
             model.train()
             for cells, x in islice(stream, _STEPS_PER_ROUND):
                 standardized = model.encoder.standardize(x.to(schedule.device))
                 hidden, output = model(standardized, kept)
-                spread = (hidden - anchors[codes[cells]]).square().sum(dim=1).mean()
-                loss = mse_loss(output, standardized) + penalty(hidden, cells) + _WEIGHT * beta * spread
+                clustered = cross_entropy(clustering.scores(hidden), wanted[cells])
+                loss = mse_loss(output, standardized) + penalty(hidden, cells) + _WEIGHT * clustered
                 optimizer_step(optimizer, loss)
                 schedule.progress("learning clusters", _MOST_ROUNDS * _STEPS_PER_ROUND)
             model.eval()

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from scipy.special import logsumexp
 
-from ace_scanpy.models import NeuralizedClustering, SourceCells, _perturb, perturb
+from ace_scanpy.models import NeuralizedClustering, SourceCells, _contrast, _perturb, _proximal, perturb
 
 OBJECTIVES = ["pairwise", "targeted", "rest"]
 SIZES = (20, 7, 13, 1)
@@ -40,7 +40,14 @@ def problem(trained, grouped):
 
 def solve(problem, rows=slice(None), **kwargs):
     q = SimpleNamespace(**{**vars(problem), **{k: kwargs.pop(k) for k in list(kwargs) if hasattr(problem, k)}})
-    options = {"lam": 10.0, "max_iter": 60, "weights": q.weights[rows], "lower": q.lower[rows], "upper": q.upper[rows]}
+    options = {
+        "lam": 10.0,
+        "max_iter": 60,
+        "smoothing": (0.1,),
+        "weights": q.weights[rows],
+        "lower": q.lower[rows],
+        "upper": q.upper[rows],
+    }
     cells = kwargs.pop("cells", None) or SourceCells.from_expression(q.encoder, q.groups)
     return perturb(q.encoder, q.clustering, cells, q.source[rows], q.target[rows], **{**options, **kwargs})
 
@@ -79,7 +86,7 @@ def test_margins_follow_their_definitions(objective, n_groups):
     scores = rng.normal(scale=3.0, size=(4, 11, n_groups))
     source = rng.integers(n_groups, size=4)
     target = (source + rng.integers(1, n_groups, size=4)) % n_groups
-    found = _perturb.margin(torch.tensor(scores), torch.tensor(source), torch.tensor(target), objective)
+    found = _contrast.margin(torch.tensor(scores), torch.tensor(source), torch.tensor(target), objective)
     for row in range(4):
         expected = slow_margins(scores[row], source[row], target[row], objective)
         np.testing.assert_allclose(found[row], expected, rtol=1e-9, atol=1e-9)
@@ -88,7 +95,7 @@ def test_margins_follow_their_definitions(objective, n_groups):
 def test_with_two_groups_the_three_objectives_agree():
     scores = torch.randn(2, 9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     source, target = torch.tensor([0, 1]), torch.tensor([1, 0])
-    pairwise, targeted, rest = (_perturb.margin(scores, source, target, o) for o in OBJECTIVES)
+    pairwise, targeted, rest = (_contrast.margin(scores, source, target, o) for o in OBJECTIVES)
     torch.testing.assert_close(targeted, pairwise)
     torch.testing.assert_close(rest, pairwise)
 
@@ -96,7 +103,7 @@ def test_with_two_groups_the_three_objectives_agree():
 @pytest.mark.parametrize("width", [1.0, 0.01])
 def test_the_smoothed_hinge_lies_below_the_hinge_by_at_most_half_its_width(width):
     u = torch.linspace(-3.0, 3.0, 6001, dtype=torch.float64, requires_grad=True)
-    smooth = _perturb.smooth_hinge(u, width)
+    smooth = _contrast.smooth_hinge(u, width)
     gap = (u.clamp_min(0.0) - smooth).detach()
     assert gap.min() >= 0.0
     np.testing.assert_allclose(gap.max(), width / 2)
@@ -105,8 +112,9 @@ def test_the_smoothed_hinge_lies_below_the_hinge_by_at_most_half_its_width(width
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_objective_flip_rate_and_gradient_equal_a_slow_recomputation(problem, objective):
-    solution = solve(problem, objective=objective, alpha=2.0, max_iter=9)  # an optimum may lie on a kink of the network
+def test_objective_flip_rate_and_gradient_equal_a_slow_recomputation(problem, objective, monkeypatch):
+    monkeypatch.setattr(_proximal, "_COARSE_STEPS", 3)  # an optimum may lie on a kink of the network
+    solution = solve(problem, objective=objective, alpha=2.0, max_iter=0)
     assert ((solution.flip_rate > 0) & (solution.flip_rate < 1)).any()
     for row in (1, 5, 6, 10):  # from each of the groups
         source, target = problem.source[row].item(), problem.target[row].item()
@@ -263,9 +271,17 @@ def test_the_wanted_share_is_the_callers(problem):
 
 
 def test_steps_taken_are_counted(problem):
-    assert solve(problem, max_iter=60).n_iter == 60
-    path = solve(problem, lam=None, max_iter=30)
-    assert path.n_iter == 30 * (1 + _perturb._LAMBDA_PATH.index(path.lam.max().item()))
+    assert solve(problem, max_iter=0).n_iter == _proximal.N_COARSE
+    assert solve(problem, max_iter=7).n_iter == _proximal.N_COARSE + 7
+    assert solve(problem, max_iter=7, smoothing=(0.1, 0.05)).n_iter == _proximal.N_COARSE + 14
+    path = solve(problem, lam=None, max_iter=0)
+    assert path.n_iter == _proximal.N_COARSE * (1 + _perturb._LAMBDA_PATH.index(path.lam.max().item()))
+
+
+def test_refinement_stops_when_the_objective_is_flat(problem):
+    long = solve(problem, max_iter=100_000)
+    assert long.n_iter < 10_000
+    torch.testing.assert_close(solve(problem, max_iter=long.n_iter - _proximal.N_COARSE).delta, long.delta)
 
 
 def test_the_same_call_gives_the_same_bits(problem):
