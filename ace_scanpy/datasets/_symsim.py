@@ -116,8 +116,8 @@ def symsim(
 
     Notes
     -----
-    Written from the publication; the marginal distributions of log10 kon, koff, s and of gene lengths are summary
-    figures of the R package (see NOTICE). Constants and defaults are those of the sets that the package's
+    The model is that of the R package, whose summary figures of the distributions of log10 kon, koff, s and of gene
+    lengths are used (see NOTICE); its random numbers are not. Defaults are those of the sets that this package's
     benchmarks use. About 4 seconds for 500 cells and 2,000 genes.
 
     X. Zhang, C. Xu, N. Yosef (2019). Simulating multiple faceted variability in single cell RNA sequencing.
