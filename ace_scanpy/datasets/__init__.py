@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ._pbmc3k import pbmc3k
+from ._symsim import symsim
 
-__all__ = ["pbmc3k"]
+__all__ = ["pbmc3k", "symsim"]
