@@ -10,10 +10,10 @@ import pandas as pd
 from .. import _validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
 
-def overlap(rankings: Mapping[str, Sequence[str]], n_genes: int) -> pd.DataFrame:
+def overlap(rankings: Mapping[str, Sequence[Hashable]], n_genes: int) -> pd.DataFrame:
     """How many of their top genes each two rankings share.
 
     Parameters
@@ -49,7 +49,7 @@ def overlap(rankings: Mapping[str, Sequence[str]], n_genes: int) -> pd.DataFrame
     return table
 
 
-def membership(rankings: Mapping[str, Sequence[str]], n_genes: int) -> pd.DataFrame:
+def membership(rankings: Mapping[str, Sequence[Hashable]], n_genes: int) -> pd.DataFrame:
     """Which rankings have which gene among their top ones; a gene of a single row entry is unique to that ranking.
 
     Parameters
@@ -88,7 +88,7 @@ def membership(rankings: Mapping[str, Sequence[str]], n_genes: int) -> pd.DataFr
     return table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
 
 
-def _tops(rankings: Mapping[str, Sequence[str]], n_genes: int) -> dict[str, set[str]]:
+def _tops(rankings: Mapping[str, Sequence[Hashable]], n_genes: int) -> dict[str, set[Hashable]]:
     """The set of the top genes of each ranking, checked."""
     n_genes = _validate.whole_number("n_genes", n_genes)
     tops = {}
