@@ -249,8 +249,8 @@ def _panels(adata: AnnData, key: str, labels: Labels, matrix: GeneMatrix, size: 
     panels = {}
     for group in labels.display:
         name = labels.names[group]
-        names = pd.Index(_rgg.table(entry, name)["names"])
-        names = names[(names != "nan") | names.isin(matrix.var_names)]  # blanked by sc.tl.filter_rank_genes_groups
+        names = pd.Index(_rgg.table(entry, name)["names"]).dropna()  # blanked by sc.tl.filter_rank_genes_groups,
+        names = names[(names != "nan") | names.isin(matrix.var_names)]  # and as text where pandas makes it so
         if len(names) < size:
             msg = (
                 f"`n_genes` goes up to {size}, but the ranking {key!r} has {len(names)} genes for {name!r}. "
