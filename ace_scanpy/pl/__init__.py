@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._compare import compare
 from ._panel import panel
 
-__all__ = ["panel"]
+__all__ = ["compare", "panel"]

@@ -42,6 +42,12 @@ def _through(path, adata):
     return ad.read_zarr(path)
 
 
+@pytest.fixture(scope="session")
+def through():
+    """Write an AnnData to a path and read it again."""
+    return _through
+
+
 def _reach(state, adata, groupby, folder):
     if state in ("h5ad", "zarr"):
         return _through(folder / f"file.{state}", adata)
@@ -92,5 +98,6 @@ def case(request, fresh, isolated, frame, tmp_path_factory):
         groups=groups,
         tables={new: frame(entry, group) for new, group in zip(groups, old, strict=True)},
         original=source,
+        original_groups=old,
         codes=source.obs[groupby].cat.codes.to_numpy(),
     )
