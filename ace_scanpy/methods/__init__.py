@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from ._attributions import attribute, expected_gradients, smoothgrad
+from ._attributions import Attribution, attribute, expected_gradients, smoothgrad
 from ._deseq2 import deseq2
 from ._gce import gce, translate
-from ._grs import relevance
+from ._grs import gene_block, relevance
 from ._jsd import jsd
 from ._perturbation import Contrasts, Explanation, explain
 from ._scores import GeneScores
 
 __all__ = [
+    "Attribution",
     "Contrasts",
     "Explanation",
     "GeneScores",
@@ -19,6 +20,7 @@ __all__ = [
     "expected_gradients",
     "explain",
     "gce",
+    "gene_block",
     "jsd",
     "relevance",
     "smoothgrad",

@@ -18,25 +18,6 @@ if TYPE_CHECKING:
     from ._perturbation import Contrasts
 
 _MIN_MU = 1e-6
-_MOST_CELLS = 3000
-_MOST_COUNTS = 2**23
-
-
-def sample_cells(codes: NDArray[np.integer], n_genes: int, seed: int) -> NDArray[np.intp]:
-    """Cells to be tested: all labelled ones, or as many per group as keep the fit within 3,000 cells and 8M counts.
-
-    Small groups stay whole; each group has its own stream of random numbers.
-    """
-    sizes = np.bincount(codes[codes >= 0])
-    allowed = min(_MOST_CELLS, max(_MOST_COUNTS // n_genes, 2 * len(sizes)))
-    if sizes.sum() <= allowed:
-        return np.flatnonzero(codes >= 0)
-    per_group = max(c for c in range(1, allowed + 1) if np.minimum(sizes, c).sum() <= allowed)
-    drawn = []
-    for group in range(len(sizes)):
-        members = np.random.default_rng([seed, group]).permutation(np.flatnonzero(codes == group))
-        drawn.append(members[:per_group])
-    return np.sort(np.concatenate(drawn))
 
 
 def deseq2(
