@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._attributions import Attribution, attribute, expected_gradients, smoothgrad
 from ._deseq2 import deseq2
 from ._gce import gce, translate
-from ._grs import gene_block, relevance
+from ._grs import relevance
 from ._jsd import jsd
 from ._perturbation import Contrasts, Explanation, explain
 from ._scores import GeneScores
@@ -20,7 +20,6 @@ __all__ = [
     "expected_gradients",
     "explain",
     "gce",
-    "gene_block",
     "jsd",
     "relevance",
     "smoothgrad",

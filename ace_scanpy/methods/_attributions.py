@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..models._sampling import CellSource
     from ._perturbation import Contrasts
 
-_CELLS = 200
+_CELLS = 100
 _BACKGROUND = 200
 _SMOOTHGRAD_DRAWS = 20
 _SMOOTHGRAD_NOISE = 0.2

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from .._matrix import GeneMatrix
 
-_NEIGHBORS = 20
+_NEIGHBORS = 20  # as Angerer et al.
+_COMPONENTS = 5  # they take 2, to be drawn; more tell more groups apart
 _FEWEST_CELLS = 5
 
 
@@ -33,7 +34,7 @@ class Diffusion:
     neighbors
         Positions in `cells` of the nearest neighbours, shape ``(n_cells, n_neighbors)``, filled up with -1.
     coordinates, eigenvalues
-        Components without the trivial first one, shapes ``(n_cells, n_components)`` and ``(n_components,)``.
+        The first five components after the trivial one, shapes ``(n_cells, n_components)`` and ``(n_components,)``.
     """
 
     cells: NDArray[np.intp]
@@ -84,6 +85,6 @@ def _read(cells: NDArray[np.intp], distances: Any, coordinates: Any, eigenvalues
     return Diffusion(
         cells,
         neighbors,
-        np.asarray(coordinates, dtype=np.float64)[:, 1:],
-        np.asarray(eigenvalues, dtype=np.float64)[1:],
+        np.asarray(coordinates, dtype=np.float64)[:, 1 : _COMPONENTS + 1],
+        np.asarray(eigenvalues, dtype=np.float64)[1 : _COMPONENTS + 1],
     )

@@ -190,12 +190,14 @@ def _grs(given: Given) -> Found:
 
 
 def _relevance(given: Given, found: Diffusion, codes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Relevance of all genes of the matrix, read by blocks of genes."""
-    size = methods.gene_block(*found.neighbors.shape)
-    blocks = np.split(given.matrix.genes, range(size, given.matrix.n_genes, size))
-    expression = (given.matrix.with_genes(genes).dense(found.cells) for genes in blocks)
     return methods.relevance(
-        expression, found.neighbors, found.coordinates, found.eigenvalues, codes, given.labels.n_groups
+        given.matrix,
+        found.cells,
+        found.neighbors,
+        found.coordinates,
+        found.eigenvalues,
+        codes,
+        given.labels.n_groups,
     )
 
 
