@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ._perturbation import Contrasts
 
-_PATH = np.geomspace(0.9, 0.001, 12)
+_PATH = np.geomspace(0.5, 0.003, 8)  # of the penalty at which no gene moves
 _TRUNCATED = 0.02
 _MOST_STEPS = 3000
 _TOLERANCE = 1e-6

@@ -89,9 +89,10 @@ def explain(
         Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
         or `"max"`, equation 8, which leads each cell to whichever group is nearest.
     method
-        `"ace"`.
+        `"ace"`, or one of the methods it is compared with, all written in the same layout (see Notes): `"deseq2"`,
+        `"jsd"`, `"gce"`, `"grs"`, `"smoothgrad"` or `"shap"`. An argument that a method has no use for is refused.
     use_rep
-        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`; for ACE, SmoothGrad and SHAP.
     n_genes
         Genes to list per group; None for all.
     %(layer)s
@@ -110,6 +111,8 @@ def explain(
     beta
         :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype.
     %(batch_key)s
+    counts_layer
+        Layer with counts, for `"deseq2"`.
     key_added
         Entry of `adata.uns` for the ranking.
     %(device)s
@@ -123,18 +126,21 @@ def explain(
 
     `names` : object, `scores` : float32
         Genes, and signed scores: positive for enriched, falling in size, of sum one; exactly 0 where
-        :math:`\delta=0`, such genes ordered by the gradient.
+        :math:`\delta=0`, such genes ordered by the gradient. Equal scores of other methods are ordered by the size of
+        the fold change.
     `logfoldchanges` : float32
         By Scanpy's formula, from the matrix used; from `raw` when that has negative values.
     `pvals`, `pvals_adj` : float64
-        NaN.
+        NaN, but for `"deseq2"`.
     `enriched` : bool, `delta` : float32
-        Direction, and mean perturbation in units of the gene's scale.
+        Direction, and mean perturbation in units of the gene's scale. Methods without directions have no `enriched`,
+        and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
-        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells.
+        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
+        network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
     `params` : dict
-        Arguments and the values chosen (`lam`: the largest used).
+        The method, its settings and the values chosen (`lam`: the largest used).
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -145,8 +151,29 @@ def explain(
     KeyError
         For a column, layer, mask or embedding that does not exist; available ones are listed.
     ValueError
-        For an unknown group, reference, method or other choice; fewer than two groups; NaN, infinity or raw counts; an
-        encoder that does not fit the matrix asked for.
+        For an unknown group, reference, method or other choice; an argument that is not the method's; fewer than two
+        groups; NaN, infinity or raw counts; counts that are none; an encoder that does not fit the matrix asked for.
+    ImportError
+        When the method needs a package of the extra `methods` that is not installed.
+
+    Notes
+    -----
+    Methods without an encoder train none, and need `groupby`. The six are those of section 4.2 of the paper:
+
+    `"deseq2"`
+        Signed Wald statistics of a negative binomial model (PyDESeq2), one fit for all groups, with p-values; the
+        group against the mean of the others. At most 3,000 cells and 8 million counts are fitted, sampled by group.
+        `sc.settings.n_jobs` processes. P-values after clustering the same cells are too small.
+    `"jsd"`
+        Jensen-Shannon specificity of the group means, in [0, 1]. It knows presence only, so no gene is called depleted.
+    `"gce"`
+        Transitive group translations (Plumb et al. 2020) on principal components: the mean size over targets.
+    `"grs"`
+        Gene relevance (Angerer et al. 2020), without direction, from `uns['neighbors']` and `obsm['X_diffmap']` where
+        they are there; against a reference, from the diffusion map of the two groups alone.
+    `"smoothgrad"`, `"shap"`
+        Smoothed and expected gradients (Captum) of the group's logit :math:`m_s`, or :math:`m_s-m_t` against a
+        reference, through the encoder that ACE explains, over 100 cells of the group.
 
     Examples
     --------
@@ -155,6 +182,9 @@ def explain(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> ace.tl.explain(adata, "bulk_labels")
     >>> ace.get.panel(adata, "CD19+ B", size=3)["names"].tolist()  # doctest: +SKIP
+    >>> ace.tl.explain(adata, "bulk_labels", method="jsd", use_raw=True, key_added="jsd")
+    >>> len(ace.get.panel(adata, "CD19+ B", size=3, key="jsd"))
+    3
     """
     request = check(
         adata,
@@ -222,13 +252,11 @@ def _compute(adata: AnnData, request: Request) -> Results:
     common = (adata, request, matrix, labels, contrasts, sums)
     if record is None:
         _, mean, scale = standardize(adata, matrix)
-        start = logg.info(_starting(contrasts, labels, request.method))
         given, fidelity, overall = Given(*common, mean, scale), None, np.nan
     else:
         model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
         if is_new:
             results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
-        start = logg.info(_starting(contrasts, labels, request.method))
         encoder = model.encoder.to(request.device)
         codes = torch.tensor(labels.codes)
         latent = torch.from_numpy(encode(encoder, matrix))
@@ -238,6 +266,7 @@ def _compute(adata: AnnData, request: Request) -> Results:
         overall = float(right[labels.codes >= 0].mean())
         mean, scale = encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()
         given = GivenNetwork(*common, mean, scale, encoder, clustering.to(request.device))
+    start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}] by {request.method!r}")
     found = method.rank(given)
     if fidelity is not None:
         _report(labels, fidelity, overall)
@@ -256,10 +285,6 @@ def _compute(adata: AnnData, request: Request) -> Results:
     results.add("uns", request.key_added, entry)
     logg.info("    finished", time=start, deep=f"added\n    {request.key_added!r} (adata.uns)")
     return results
-
-
-def _starting(contrasts: Contrasts, labels: Labels, method: str) -> str:
-    return f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}] by {method!r}"
 
 
 def _report(labels: Labels, fidelity: NDArray[np.floating], overall: float) -> None:
