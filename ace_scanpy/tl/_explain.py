@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._labels import Labels
-    from ..methods import Contrasts
     from ..methods._perturbation import Rest, Weights
     from ._request import Request
 
