@@ -41,25 +41,27 @@ class Ranking:
     order
         Genes from most to least important, shape ``(n_groups, n_genes)``.
     scores
-        Signed importance, positive for enriched, finite.
+        Importance, finite; positive for enriched where there is `enriched`.
     enriched
-        Whether the gene is enriched in the group.
+        Whether the gene is enriched in the group; None for methods whose scores have no direction.
     delta
-        Change in units of the gene's scale that leads out of the group.
+        Change in units of the gene's scale that leads out of the group; NaN where a method makes none.
     fidelity, flip_rate, panel_size, n_cells
         One value per group; see `ace_scanpy.tl.explain`.
-    pvals
-        P-values where a method makes a test; None where none was made.
+    pvals, pvals_adj
+        P-values where a method makes a test; NaN where none was made.
     """
 
     order: NDArray[np.intp]
     scores: NDArray[np.floating]
-    enriched: NDArray[np.bool_]
+    enriched: NDArray[np.bool_] | None
     delta: NDArray[np.floating]
     fidelity: NDArray[np.floating]
     flip_rate: NDArray[np.floating]
     panel_size: NDArray[np.integer]
     n_cells: NDArray[np.integer]
+    pvals: NDArray[np.floating]
+    pvals_adj: NDArray[np.floating]
 
 
 def build(
@@ -73,21 +75,21 @@ def build(
     pts: pd.DataFrame | None = None,
     pts_rest: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """The whole entry, ready to be assigned; p-values are NaN because no test was made."""
+    """The whole entry, ready to be assigned; without a field `enriched` where scores have no direction."""
     order = ranking.order[:, :n_genes]
-    nothing = np.full(ranking.order.shape, np.nan)
     values = {
         "names": np.broadcast_to(var_names.to_numpy(dtype=object), ranking.order.shape),
         "scores": ranking.scores,
         "logfoldchanges": logfoldchanges,
-        "pvals": nothing,
-        "pvals_adj": nothing,
+        "pvals": ranking.pvals,
+        "pvals_adj": ranking.pvals_adj,
         "enriched": ranking.enriched,
         "delta": ranking.delta,
     }
     entry: dict[str, Any] = {"params": dict(params)}
     for name, dtype in PER_GENE.items():
-        entry[name] = _recarray(np.take_along_axis(values[name], order, axis=1), groups, dtype)
+        if (per_gene := values[name]) is not None:
+            entry[name] = _recarray(np.take_along_axis(per_gene, order, axis=1), groups, dtype)
     for name, dtype in PER_GROUP.items():
         entry[name] = _recarray(getattr(ranking, name)[:, None], groups, dtype)
     if pts is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from scanpy import logging as logg
 
 from .. import _keys, _rgg, _validate
@@ -26,20 +27,21 @@ def panel(adata: AnnData, group: str, *, size: int | None = None, key: str = _ke
     size
         Number of genes. None for the shortest prefix of the ranking whose perturbation, cut to it and not
         refitted, flips 95 % of the group's sampled cells in every contrast. Where no prefix does, a warning says
-        so and all genes with a score are returned.
+        so and all genes with a score are returned. Only `method="ace"` has such a prefix; give a number for others.
     %(key)s
 
     Returns
     -------
     One row per gene, most important first: `names`, `scores` (signed), `logfoldchanges`, `enriched` (goes
-    down when cells leave the group) and `delta` (in units of the gene's scale).
+    down when cells leave the group; absent for methods without directions) and `delta` (in units of the gene's scale).
 
     Raises
     ------
     KeyError
         When there is no such ranking.
     ValueError
-        When the group has none, the size is below 1, or the ranking is not one of :func:`ace_scanpy.tl.explain`.
+        When the group has none, the size is below 1 or missing for another method than ACE, or the ranking is not one
+        of :func:`ace_scanpy.tl.explain`.
 
     Examples
     --------
@@ -62,6 +64,12 @@ def panel(adata: AnnData, group: str, *, size: int | None = None, key: str = _ke
     if enough:
         return table.head(enough)
     moved = float(_rgg.per_group(entry, "flip_rate", name))
+    if np.isnan(moved):
+        msg = (
+            f"`size` is needed: `uns[{key!r}]` was made by method={entry['params']['method']!r}, which does not say "
+            "how many genes are enough."
+        )
+        raise ValueError(msg)
     logg.warning(
         f"No prefix of the ranking flips 95% of the cells of {name!r} in every contrast "
         f"(all genes together flip {moved:.0%}, the mean over contrasts). Returning every gene with a score."

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+from ._attributions import Attribution, attribute, expected_gradients, smoothgrad
+from ._deseq2 import deseq2
+from ._gce import gce, translate
+from ._grs import relevance
+from ._jsd import jsd
 from ._perturbation import Contrasts, Explanation, explain
+from ._scores import GeneScores
 
-__all__ = ["Contrasts", "Explanation", "explain"]
+__all__ = [
+    "Attribution",
+    "Contrasts",
+    "Explanation",
+    "GeneScores",
+    "attribute",
+    "deseq2",
+    "expected_gradients",
+    "explain",
+    "gce",
+    "jsd",
+    "relevance",
+    "smoothgrad",
+    "translate",
+]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 _GENE_HEIGHT = 0.24  # inches
 _AXES_WIDTH = 2.9
+_NAMES = 0.7  # width left for names, of that of the longest bar
 
 
 @document
@@ -54,7 +55,7 @@ def panel(
     The axes: a list with one per group, or `ax` itself when given; None when shown.
 
     Colours are those of `adata.uns[f'{groupby}_colors']` where Scanpy has set them. Depleted genes are hatched, so
-    that the direction does not rest on colour.
+    that the direction does not rest on colour. Methods without directions have bars to the right only.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def panel(
     2
     """
     entry = _rgg.read(adata, key)
-    _rgg.require(entry, "enriched")
+    _rgg.require(entry, "panel_size")  # one of ours
     available = _rgg.group_names(entry)
     chosen = available if groups is None else _validate.members("groups", groups, available)
     n_genes = _validate.whole_number("n_genes", n_genes)
@@ -75,12 +76,14 @@ def panel(
         msg = f"`ax` takes one group, but {len(chosen)} are asked for. Give `groups` with a single group."
         raise ValueError(msg)
     tables = {group: _rgg.table(entry, group).head(n_genes) for group in chosen}
-    axes = _grid(len(chosen), n_genes) if ax is None else [ax]
+    axes = _grid(len(chosen), n_genes, signed="enriched" in entry) if ax is None else [ax]
     reach = max(float(table["scores"].abs().max()) for table in tables.values()) or 1.0
     palette = _palette(adata, str(entry["params"]["groupby"]), available)
     versus = str(entry["params"]["reference"])
     for one, (group, table) in zip(axes, tables.items(), strict=True):
         _bars(one, table, palette[group], reach)
+        if "enriched" not in entry:
+            one.set_xlim(left=-_NAMES * reach)
         one.set_title(f"{group} vs. {versus}", fontsize="medium")
     if show or (show is None and ax is None):
         plt.show()
@@ -88,7 +91,7 @@ def panel(
     return axes if ax is None else ax
 
 
-def _grid(n_axes: int, n_genes: int) -> list[Axes]:
+def _grid(n_axes: int, n_genes: int, *, signed: bool) -> list[Axes]:
     """A figure with one axes per group, four to a row."""
     n_columns = min(n_axes, _COLUMNS)
     n_rows = -(-n_axes // n_columns)
@@ -96,14 +99,15 @@ def _grid(n_axes: int, n_genes: int) -> list[Axes]:
     figure, grid = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
     for unused in grid.flat[n_axes:]:
         unused.remove()
-    figure.supxlabel("score  (← depleted, enriched →)", fontsize="medium")
+    figure.supxlabel("score  (← depleted, enriched →)" if signed else "score", fontsize="medium")
     return list(grid.flat[:n_axes])
 
 
 def _bars(ax: Axes, table: pd.DataFrame, color: str, reach: float) -> None:
     """One bar per gene, the most important on top, its name on the side that the bar leaves free."""
     rows = np.arange(len(table))
-    for row, (name, score, enriched) in enumerate(zip(table["names"], table["scores"], table["enriched"], strict=True)):
+    directions = table["enriched"] if "enriched" in table else table["scores"] >= 0
+    for row, (name, score, enriched) in enumerate(zip(table["names"], table["scores"], directions, strict=True)):
         style: dict[str, Any] = {"color": color} if enriched else {"facecolor": "white", "hatch": "/////"}
         ax.barh(row, score, height=0.72, edgecolor=color, linewidth=1, **style)
         side = -1 if enriched else 1

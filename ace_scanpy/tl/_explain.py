@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+import inspect
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .. import _devices, _keys, _labels, _matrix, _records, _validate, methods
+from .. import _devices, _keys, _labels, _matrix, _records, _validate
 from .._commit import Results
 from .._docs import document
-from ..methods._perturbation import Rest, Weights
 from ..models import from_labels
 from ..models._sampling import encode
+from ..pp._standardize import compute as standardize
 from . import _cluster, _embed, _layout
+from ._rankers import METHODS, Given, GivenNetwork
+from ._request import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._labels import Labels
-    from .._matrix import GeneMatrix
-    from .._records import Record
-    from ..methods import Contrasts
+    from ..methods._perturbation import Rest, Weights
+    from ._request import Request
 
-METHODS = ("ace",)
 _LOW_FIDELITY = 0.9
 
 
@@ -53,6 +53,7 @@ def explain(
     lam: float | None = None,
     beta: float | None = None,
     batch_key: str | None = None,
+    counts_layer: str | None = None,
     key_added: str = _keys.RANKING,
     device: str = "auto",
     rng: int | np.random.Generator = 0,
@@ -87,9 +88,10 @@ def explain(
         Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
         or `"max"`, equation 8, which leads each cell to whichever group is nearest.
     method
-        `"ace"`.
+        `"ace"`, or one of the methods it is compared with, all written in the same layout (see Notes): `"deseq2"`,
+        `"jsd"`, `"gce"`, `"grs"`, `"smoothgrad"` or `"shap"`. An argument that a method has no use for is refused.
     use_rep
-        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`; for ACE, SmoothGrad and SHAP.
     n_genes
         Genes to list per group; None for all.
     %(layer)s
@@ -108,6 +110,8 @@ def explain(
     beta
         :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype.
     %(batch_key)s
+    counts_layer
+        Layer with counts, for `"deseq2"`.
     key_added
         Entry of `adata.uns` for the ranking.
     %(device)s
@@ -121,18 +125,21 @@ def explain(
 
     `names` : object, `scores` : float32
         Genes, and signed scores: positive for enriched, falling in size, of sum one; exactly 0 where
-        :math:`\delta=0`, such genes ordered by the gradient.
+        :math:`\delta=0`, such genes ordered by the gradient. Equal scores of other methods are ordered by the size of
+        the fold change.
     `logfoldchanges` : float32
         By Scanpy's formula, from the matrix used; from `raw` when that has negative values.
     `pvals`, `pvals_adj` : float64
-        NaN.
+        NaN, but for `"deseq2"`.
     `enriched` : bool, `delta` : float32
-        Direction, and mean perturbation in units of the gene's scale.
+        Direction, and mean perturbation in units of the gene's scale. Methods without directions have no `enriched`,
+        and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
-        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells.
+        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
+        network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
     `params` : dict
-        Arguments and the values chosen (`lam`: the largest used).
+        The method, its settings and the values chosen (`lam`: the largest used).
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -143,8 +150,29 @@ def explain(
     KeyError
         For a column, layer, mask or embedding that does not exist; available ones are listed.
     ValueError
-        For an unknown group, reference, method or other choice; fewer than two groups; NaN, infinity or raw counts; an
-        encoder that does not fit the matrix asked for.
+        For an unknown group, reference, method or other choice; an argument that is not the method's; fewer than two
+        groups; NaN, infinity or raw counts; counts that are none; an encoder that does not fit the matrix asked for.
+    ImportError
+        When the method needs a package of the extra `methods` that is not installed.
+
+    Notes
+    -----
+    Methods without an encoder train none, and need `groupby`. The six are those of section 4.2 of the paper:
+
+    `"deseq2"`
+        Signed Wald statistics of a negative binomial model (PyDESeq2), one fit for all groups, with p-values; the
+        group against the mean of the others. At most 3,000 cells and 8 million counts are fitted, sampled by group.
+        `sc.settings.n_jobs` processes. P-values after clustering the same cells are too small.
+    `"jsd"`
+        Jensen-Shannon specificity of the group means, in [0, 1]. It knows presence only, so no gene is called depleted.
+    `"gce"`
+        Transitive group translations (Plumb et al. 2020) on principal components: the mean size over targets.
+    `"grs"`
+        Gene relevance (Angerer et al. 2020), without direction, from `uns['neighbors']` and `obsm['X_diffmap']` where
+        they are there; against a reference, from the diffusion map of the two groups alone.
+    `"smoothgrad"`, `"shap"`
+        Smoothed and expected gradients (Captum) of the group's logit :math:`m_s`, or :math:`m_s-m_t` against a
+        reference, through the encoder that ACE explains, over 100 cells of the group.
 
     Examples
     --------
@@ -153,9 +181,13 @@ def explain(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> ace.tl.explain(adata, "bulk_labels")
     >>> ace.get.panel(adata, "CD19+ B", size=3)["names"].tolist()  # doctest: +SKIP
+    >>> ace.tl.explain(adata, "bulk_labels", method="jsd", use_raw=True, key_added="jsd")
+    >>> len(ace.get.panel(adata, "CD19+ B", size=3, key="jsd"))
+    3
     """
-    request = _check(
+    request = check(
         adata,
+        {name: parameter.default for name, parameter in inspect.signature(explain).parameters.items()},
         groupby=groupby,
         groups=groups,
         reference=reference,
@@ -172,6 +204,7 @@ def explain(
         lam=lam,
         beta=beta,
         batch_key=batch_key,
+        counts_layer=counts_layer,
         key_added=key_added,
         device=_devices.choose(device),
         seed=_validate.seed(rng),
@@ -181,82 +214,16 @@ def explain(
     return adata if copy else None
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made."""
-
-    matrix: GeneMatrix
-    record: Record | None
-    labels: Labels | None
-    groups: Any
-    reference: Any
-    rest: Rest
-    method: str
-    use_rep: str
-    n_genes: int | None
-    pts: bool
-    weights: Weights
-    alpha: float
-    lam: float | None
-    beta: float | None
-    batch_key: str | None
-    batch: NDArray[np.intp] | None
-    key_added: str
-    device: torch.device
-    seed: int
-
-    def contrasts(self, labels: Labels) -> Contrasts:
-        """What to explain against what, groups in group order."""
-        against = None if self.reference == "rest" else labels.group("reference", self.reference)
-        tested = [g for g in labels.groups("groups", self.groups) if g != against]
-        if not tested:
-            msg = f"`groups`={self.groups!r} leaves no group to explain beside the reference {self.reference!r}."
-            raise ValueError(msg)
-        return methods.Contrasts(tuple(sorted(tested)), labels.n_groups, against, self.rest)
-
-
-def _check(adata: AnnData, **given: Any) -> _Request:
-    """All checks that need no work; raises what `explain` says it raises."""
-    _validate.not_empty(adata)
-    _validate.one_of("method", given["method"], METHODS)
-    _validate.one_of("rest", given["rest"], get_args(Rest))
-    _validate.one_of("weights", given["weights"], get_args(Weights))
-    for name in ("lam", "beta"):
-        if given[name] is not None:
-            given[name] = _validate.positive(name, given[name])
-    given["alpha"] = _validate.positive("alpha", given["alpha"])
-    if given["n_genes"] is not None:
-        given["n_genes"] = _validate.whole_number("n_genes", given["n_genes"])
-    given["key_added"] = _validate.uns_key("key_added", given["key_added"], _keys.RESERVED_UNS)
-    groupby = given.pop("groupby")
-    if groupby is None and _keys.CLUSTER in adata.obs:
-        groupby = _keys.CLUSTER
-    labels = None if groupby is None else _labels.read(adata, groupby)
-    asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
-    record = _records.load(adata, given["use_rep"])
-    if record is None and given["use_rep"] != _keys.REP:
-        raise KeyError(_records.missing(adata, given["use_rep"]))
-    if record is None:
-        matrix = _matrix.choose(adata, **asked)
-        batch = _embed.batches(adata, given["batch_key"])
-    else:
-        matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
-        batch = None
-    request = _Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
-    if labels is not None:
-        request.contrasts(labels)
-    return request
-
-
-def _compute(adata: AnnData, request: _Request) -> Results:
+def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
     results = Results()
+    method = METHODS[request.method]
     record, matrix, labels = request.record, request.matrix, request.labels
     latent = None if record is None else adata.obsm[request.use_rep]
     everything = matrix.with_genes(np.arange(len(matrix.var_names)))
     # first, because it refuses NaN outside the mask too
     sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    if record is None:
+    if record is None and method.needs_encoder:
         made, record = _embed.compute(
             adata,
             matrix,
@@ -272,6 +239,7 @@ def _compute(adata: AnnData, request: _Request) -> Results:
         latent = made.fields["obsm"][request.use_rep]
         matrix = matrix.with_genes(matrix.var_names.get_indexer(pd.Index(record.genes)))
     if labels is None:
+        assert record is not None  # without an encoder `check` asks for labels
         made = _cluster.compute(adata, record, np.asarray(latent), None, request.use_rep, _keys.CLUSTER, request.seed)
         results.merge(made)
         labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
@@ -280,40 +248,27 @@ def _compute(adata: AnnData, request: _Request) -> Results:
     contrasts = request.contrasts(labels)
     if sums is None:
         sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
-    if is_new:
-        results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
-    start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]")
-    encoder = model.encoder.to(request.device)
-    codes = torch.tensor(labels.codes)
-    latent = torch.from_numpy(encode(encoder, matrix))
-    clustering = from_labels(latent, codes, request.beta)
-    assigned = clustering.assign(latent)
-    means = (sums.totals / sums.n_cells[:, None])[:, matrix.genes]
-    found = methods.explain(
-        encoder,
-        clustering.to(request.device),
-        matrix,
-        labels.codes,
-        (means - encoder.mean.cpu().numpy()) / encoder.scale.cpu().numpy(),
-        contrasts,
-        request.seed,
-        weights=request.weights,
-        alpha=request.alpha,
-        lam=request.lam,
-    )
-    right = (assigned == codes).numpy()
-    fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
-    _report(labels, fidelity, float(right[labels.codes >= 0].mean()))
-    params = {
-        "method": request.method,
-        "use_rep": request.use_rep,
-        "weights": request.weights,
-        "alpha": request.alpha,
-        "lam": float(found.lam.max()),
-        "beta": float(clustering.beta),
-        "rng": request.seed,
-    }
+    common = (adata, request, matrix, labels, contrasts, sums)
+    if record is None:
+        _, mean, scale = standardize(adata, matrix)
+        given, fidelity, overall = Given(*common, mean, scale), None, np.nan
+    else:
+        model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
+        if is_new:
+            results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
+        encoder = model.encoder.to(request.device)
+        codes = torch.tensor(labels.codes)
+        latent = torch.from_numpy(encode(encoder, matrix))
+        clustering = from_labels(latent, codes, request.beta)
+        right = (clustering.assign(latent) == codes).numpy()
+        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
+        overall = float(right[labels.codes >= 0].mean())
+        mean, scale = encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()
+        given = GivenNetwork(*common, mean, scale, encoder, clustering.to(request.device))
+    start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}] by {request.method!r}")
+    found = method.rank(given)
+    if fidelity is not None:
+        _report(labels, fidelity, overall)
     entry = _layout.entry(
         adata,
         matrix,
@@ -322,7 +277,7 @@ def _compute(adata: AnnData, request: _Request) -> Results:
         found,
         sums,
         fidelity,
-        params,
+        request.method,
         n_genes=request.n_genes,
         pts=request.pts,
     )

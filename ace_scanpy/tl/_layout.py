@@ -1,7 +1,8 @@
-"""From an explanation over the encoder's genes to the stored entry over all genes."""
+"""From what a method found over the genes of its matrix to the stored entry over all genes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,38 @@ if TYPE_CHECKING:
 
     from .._labels import Labels
     from .._matrix import GeneMatrix, GroupSums
-    from ..methods import Contrasts, Explanation
+    from ..methods import Contrasts
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found, one row per explained group, in the order of `Contrasts.groups`.
+
+    Attributes
+    ----------
+    scores
+        Over the genes of the method's matrix, shape ``(n_groups, n_genes)``; positive for enriched where `signed`.
+    params
+        The method's settings, beyond Scanpy's own parameters.
+    signed
+        Whether the scores have a direction.
+    marginal
+        What orders genes of score 0 and gives them a sign, ahead of the fold change.
+    delta, flip_rate, panel_size
+        Of methods with a perturbation; see :func:`ace_scanpy.tl.explain`.
+    pvals, pvals_adj
+        Of methods with a test.
+    """
+
+    scores: NDArray[np.floating]
+    params: dict[str, Any]
+    signed: bool = True
+    marginal: NDArray[np.floating] | None = None
+    delta: NDArray[np.floating] | None = None
+    flip_rate: NDArray[np.floating] | None = None
+    panel_size: NDArray[np.integer] | None = None
+    pvals: NDArray[np.floating] | None = None
+    pvals_adj: NDArray[np.floating] | None = None
 
 
 def entry(
@@ -23,15 +55,15 @@ def entry(
     matrix: GeneMatrix,
     labels: Labels,
     contrasts: Contrasts,
-    found: Explanation,
+    found: Found,
     sums: GroupSums,
-    fidelity: NDArray[np.floating],
-    params: dict[str, Any],
+    fidelity: NDArray[np.floating] | None,
+    method: str,
     *,
     n_genes: int | None,
     pts: bool,
 ) -> dict[str, Any]:
-    """The stored entry, groups in the order of the categories; `params` are those beyond Scanpy's own."""
+    """The stored entry, groups in the order of the categories."""
     shown = [g for g in labels.display if g in contrasts.groups]
     rows = [contrasts.groups.index(g) for g in shown]
     logged = _foldchanges.sums_for_fold_changes(adata, matrix, sums, labels)
@@ -41,8 +73,9 @@ def entry(
     outside: pd.DataFrame | None = None
     if pts:
         inside, outside = _foldchanges.fractions(sums, labels, shown, contrasts.reference, matrix.var_names)
+    own = np.full(len(shown), np.nan) if fidelity is None else fidelity[shown]
     return _rgg.build(
-        _ranking(found, rows, matrix.genes, changes, fidelity[shown], sums.n_cells[shown]),
+        _ranking(found, rows, matrix.genes, changes, own, sums.n_cells[shown]),
         groups=[labels.names[g] for g in shown],
         var_names=matrix.var_names,
         logfoldchanges=changes,
@@ -52,8 +85,8 @@ def entry(
             "use_raw": matrix.use_raw,
             "layer": matrix.layer,
             "corr_method": "none",
-            "rest": contrasts.rest,
-            **params,
+            "method": method,
+            **found.params,
         },
         n_genes=n_genes,
         pts=inside,
@@ -62,33 +95,44 @@ def entry(
 
 
 def _ranking(
-    found: Explanation,
+    found: Found,
     rows: list[int],
     genes: NDArray[np.intp],
     changes: NDArray[np.floating],
     fidelity: NDArray[np.floating],
     n_cells: NDArray[np.integer],
 ) -> _rgg.Ranking:
-    """From the encoder's genes to all genes of the matrix, in order.
+    """From the genes of the method's matrix to all genes, in order.
 
-    First by score, then, where that is zero, by the gradient; genes that the encoder does not read come last,
-    by the size of their fold change.
+    First by score, then, where scores are equal, by the gradient where the method has one, and by the size of the fold
+    change; genes that the method does not read come last.
     """
-    scores, marginal, delta = (np.zeros(changes.shape) for _ in range(3))
-    scores[:, genes] = found.scores[rows].astype(np.float32)
-    marginal[:, genes] = found.marginal[rows]
-    delta[:, genes] = found.delta[rows]
+
+    def spread(values: NDArray[np.floating] | None, elsewhere: float) -> NDArray[np.float64]:
+        everywhere = np.full(changes.shape, elsewhere)
+        if values is not None:
+            everywhere[:, genes] = values[rows]
+        return everywhere
+
+    def per_group(values: NDArray[Any] | None, otherwise: float) -> NDArray[Any]:
+        return np.full(len(rows), otherwise) if values is None else values[rows]
+
+    scores = spread(found.scores.astype(np.float32), 0.0)
+    marginal = spread(found.marginal, 0.0)
     read = np.zeros(changes.shape, dtype=bool)
     read[:, genes] = True
     fold = np.nan_to_num(changes)
     order = np.lexsort((-np.abs(fold), -np.abs(marginal), ~read, -np.abs(scores)), axis=1)
+    enriched = np.where(scores != 0, scores, np.where(marginal != 0, marginal, fold)) > 0
     return _rgg.Ranking(
         order=order,
         scores=scores,
-        enriched=np.where(scores != 0, scores, np.where(marginal != 0, marginal, fold)) > 0,
-        delta=delta,
+        enriched=enriched if found.signed else None,
+        delta=spread(found.delta, np.nan if found.delta is None else 0.0),
         fidelity=fidelity,
-        flip_rate=found.flip_rate[rows],
-        panel_size=found.panel_size[rows],
+        flip_rate=per_group(found.flip_rate, np.nan),
+        panel_size=per_group(found.panel_size, 0),
         n_cells=n_cells,
+        pvals=spread(found.pvals, np.nan),
+        pvals_adj=spread(found.pvals_adj, np.nan),
     )

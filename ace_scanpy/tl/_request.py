@@ -1,0 +1,139 @@
+"""The arguments of `explain`, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from .. import _keys, _labels, _matrix, _records, _validate, methods
+from ..methods._extras import require
+from ..methods._perturbation import Rest, Weights
+from . import _embed
+from ._rankers import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import torch
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._labels import Labels
+    from .._matrix import GeneMatrix
+    from .._records import Record
+    from ..methods import Contrasts
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made."""
+
+    matrix: GeneMatrix
+    record: Record | None
+    labels: Labels | None
+    groups: Any
+    reference: Any
+    rest: Rest
+    method: str
+    use_rep: str
+    n_genes: int | None
+    pts: bool
+    weights: Weights
+    alpha: float
+    lam: float | None
+    beta: float | None
+    batch_key: str | None
+    batch: NDArray[np.intp] | None
+    counts_layer: str | None
+    key_added: str
+    device: torch.device
+    seed: int
+
+    def contrasts(self, labels: Labels) -> Contrasts:
+        """What to explain against what, groups in group order."""
+        against = None if self.reference == "rest" else labels.group("reference", self.reference)
+        tested = [g for g in labels.groups("groups", self.groups) if g != against]
+        if not tested:
+            msg = f"`groups`={self.groups!r} leaves no group to explain beside the reference {self.reference!r}."
+            raise ValueError(msg)
+        return methods.Contrasts(tuple(sorted(tested)), labels.n_groups, against, self.rest)
+
+
+def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
+    """All checks that need no work; raises what `explain` says it raises."""
+    _validate.not_empty(adata)
+    _validate.one_of("method", given["method"], METHODS)
+    method = METHODS[given["method"]]
+    _refuse_options(given, defaults)
+    if method.package is not None:
+        require(method.package, given["method"])
+    _validate.one_of("rest", given["rest"], get_args(Rest))
+    _validate.one_of("weights", given["weights"], get_args(Weights))
+    for name in ("lam", "beta"):
+        if given[name] is not None:
+            given[name] = _validate.positive(name, given[name])
+    given["alpha"] = _validate.positive("alpha", given["alpha"])
+    if given["n_genes"] is not None:
+        given["n_genes"] = _validate.whole_number("n_genes", given["n_genes"])
+    given["key_added"] = _validate.uns_key("key_added", given["key_added"], _keys.RESERVED_UNS)
+    groupby = given.pop("groupby")
+    if groupby is None and _keys.CLUSTER in adata.obs:
+        groupby = _keys.CLUSTER
+    if groupby is None and not method.needs_encoder:
+        msg = (
+            f"`groupby` is needed for method={given['method']!r}: there is no obs[{_keys.CLUSTER!r}], and only methods "
+            f"with an encoder make it. Available keys: {_validate.listed(adata.obs.columns)}."
+        )
+        raise ValueError(msg)
+    labels = None if groupby is None else _labels.read(adata, groupby)
+    asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
+    record = _records.load(adata, given["use_rep"]) if method.needs_encoder else None
+    if record is None and given["use_rep"] != _keys.REP:
+        raise KeyError(_records.missing(adata, given["use_rep"]))
+    if record is None:
+        matrix = _matrix.choose(adata, **asked)
+        batch = _embed.batches(adata, given["batch_key"])
+    else:
+        matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
+        batch = None
+    if "counts_layer" in method.options:
+        _check_counts(adata, matrix, given["counts_layer"], given["method"])
+    request = Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
+    if labels is not None:
+        request.contrasts(labels)
+    return request
+
+
+def _refuse_options(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise for an argument that was set but says nothing to the method."""
+    applicable = METHODS[given["method"]].options
+    for name in sorted(set().union(*(method.options for method in METHODS.values())) - applicable):
+        if given[name] != defaults[name]:
+            owners = [key for key, method in METHODS.items() if name in method.options]
+            msg = (
+                f"`{name}`={given[name]!r} does not apply to method={given['method']!r}, only to {owners}. "
+                "Leave it out."
+            )
+            raise ValueError(msg)
+
+
+def _check_counts(adata: AnnData, matrix: GeneMatrix, layer: object, method: str) -> None:
+    """Raise unless there is a layer of counts with the genes of `matrix`."""
+    available = _validate.listed(adata.layers)
+    if layer is None:
+        msg = (
+            f"method={method!r} needs counts: name their layer with `counts_layer`, such as `counts_layer='counts'`. "
+            f"Available layers: {available}."
+        )
+        raise ValueError(msg)
+    if layer not in adata.layers:
+        msg = f"`counts_layer`={layer!r} not found in `adata.layers`. Available layers: {available}."
+        raise KeyError(msg)
+    absent = matrix.gene_names[~matrix.gene_names.isin(adata.var_names)]
+    if len(absent):
+        msg = (
+            f"{len(absent)} genes of `{matrix.where}` have no counts in adata.layers[{layer!r}]: "
+            f"{_validate.listed(absent)}. Use `use_raw=False`, or a `mask_var` without them."
+        )
+        raise ValueError(msg)
