@@ -144,6 +144,7 @@ def _mask_genes(adata: AnnData, var: pd.DataFrame, mask_var: object) -> tuple[ND
         if key in var:
             column = var[key]
         elif key in adata.var:  # a mask of `adata.var` also serves `adata.raw`
+            _validate.unique_genes(adata.var_names, "adata.var_names")
             column = adata.var[key].reindex(var.index, fill_value=False)
         else:
             msg = f"`mask_var`={key!r} not found in `adata.var`. Available keys: {_validate.listed(adata.var.columns)}."
@@ -237,7 +238,7 @@ def _reduced(row: Any) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Per group and gene: sum of expression and number of cells above zero, each (n_groups, n_genes).
+    """Per group and gene: sum of expression and number of cells not at zero, each (n_groups, n_genes).
 
     `has_negative` tells that some value is below zero: scaled expression, whose fold changes mean nothing.
     """
@@ -263,7 +264,7 @@ def group_sums(matrix: GeneMatrix, codes: NDArray[np.integer], n_groups: int) ->
             (np.ones(len(kept)), (member[kept], kept)), shape=(n_groups, block.shape[0]), dtype=np.float64
         )
         totals += _dense(indicator @ block)
-        expressing += _dense(indicator @ (block > 0))
+        expressing += _dense(indicator @ (block != 0))
     return GroupSums(totals, expressing, np.bincount(codes[codes >= 0], minlength=n_groups), has_negative)
 
 

@@ -111,6 +111,18 @@ def require(adata: AnnData, use_rep: str) -> Record:
     return found
 
 
+def latent(adata: AnnData, use_rep: str) -> NDArray[np.float32]:
+    """The embedding that belongs to a record; raises when it was removed."""
+    if use_rep not in adata.obsm:
+        msg = (
+            f"`use_rep`={use_rep!r} has an encoder in `adata.uns['ace']`, but its embedding is no longer in "
+            f"`adata.obsm`. Run `ace.tl.embed(adata, key_added={use_rep!r})`. "
+            f"Available: {_validate.listed(adata.obsm)}."
+        )
+        raise KeyError(msg)
+    return np.asarray(adata.obsm[use_rep])
+
+
 def missing(adata: AnnData, use_rep: str) -> str:
     """Why no gradient can be taken through `use_rep`, and what to do."""
     stored = [name for name in adata.uns.get(_keys.RECORDS, {}) if load(adata, name) is not None]

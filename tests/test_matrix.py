@@ -120,7 +120,7 @@ def test_group_sums_notice_a_single_negative_value(values, form, any_block_size)
     found = _matrix.group_sums(_matrix.choose(adata_of(FORMS[form](values))), np.zeros(N_CELLS, dtype=np.intp), 1)
     assert found.has_negative
     np.testing.assert_allclose(found.totals[0], values.sum(axis=0))
-    np.testing.assert_array_equal(found.expressing[0], (values > 0).sum(axis=0))
+    np.testing.assert_array_equal(found.expressing[0], (values != 0).sum(axis=0))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -261,6 +261,15 @@ def test_a_mask_of_var_serves_raw_by_gene_name(values):
             assert list(found.gene_names) == ["gene2", "gene7"]
         else:  # by default a mask has to be in the `var` of the matrix itself
             assert found.n_genes == 2 * N_GENES
+
+
+def test_a_mask_of_var_with_repeated_names_cannot_serve_raw(values):
+    adata = adata_of(values)
+    adata.raw = adata
+    adata.var["chosen"] = True
+    adata.var.index = ["gene0", *adata.var_names[1:-1], "gene0"]
+    with pytest.raises(ValueError, match=r"`adata.var_names` has repeated gene names: \['gene0'\]"):
+        _matrix.choose(adata, use_raw=True, mask_var="chosen")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ _CELLS = 60
 _EPSILON = 0.3
 _REACH = 2.5
 _WANTED = 0.95
-_STEPS = 60  # of refinement, at one width: rankings no longer change where the solver's own budget lowers the objective
+# Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18 and no AUROC.
+_STEPS = 60
 _WIDTH = 0.1
 _MEMORY = 2**26  # floats
 

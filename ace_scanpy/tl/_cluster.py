@@ -100,8 +100,9 @@ def cluster(
         msg = f"`key_added`={key_added!r} is the name of an encoder in `adata.uns['ace']`. Choose another key."
         raise ValueError(msg)
     seed = _validate.seed(rng)
+    latent = _records.latent(adata, use_rep)
     adata = adata.copy() if copy else adata
-    results = compute(adata, record, np.asarray(adata.obsm[use_rep]), n_clusters, use_rep, key_added, seed, joint=joint)
+    results = compute(adata, record, latent, n_clusters, use_rep, key_added, seed, joint=joint)
     results.write(adata)
     return adata if copy else None
 

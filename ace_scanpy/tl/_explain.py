@@ -219,7 +219,6 @@ def _compute(adata: AnnData, request: Request) -> Results:
     results = Results()
     method = METHODS[request.method]
     record, matrix, labels = request.record, request.matrix, request.labels
-    latent = None if record is None else adata.obsm[request.use_rep]
     everything = matrix.with_genes(np.arange(len(matrix.var_names)))
     # first, because it refuses NaN outside the mask too
     sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
@@ -236,11 +235,12 @@ def _compute(adata: AnnData, request: Request) -> Results:
             request.use_rep,
         )
         results.merge(made)
-        latent = made.fields["obsm"][request.use_rep]
         matrix = matrix.with_genes(matrix.var_names.get_indexer(pd.Index(record.genes)))
     if labels is None:
         assert record is not None  # without an encoder `check` asks for labels
-        made = _cluster.compute(adata, record, np.asarray(latent), None, request.use_rep, _keys.CLUSTER, request.seed)
+        made_here = results.fields["obsm"].get(request.use_rep)
+        latent = _records.latent(adata, request.use_rep) if made_here is None else made_here
+        made = _cluster.compute(adata, record, latent, None, request.use_rep, _keys.CLUSTER, request.seed)
         results.merge(made)
         labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
     elif not hasattr(adata.obs[labels.key], "cat"):
@@ -258,9 +258,9 @@ def _compute(adata: AnnData, request: Request) -> Results:
             results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
         encoder = model.encoder.to(request.device)
         codes = torch.tensor(labels.codes)
-        latent = torch.from_numpy(encode(encoder, matrix))
-        clustering = from_labels(latent, codes, request.beta)
-        right = (clustering.assign(latent) == codes).numpy()
+        refitted = torch.from_numpy(encode(encoder, matrix))
+        clustering = from_labels(refitted, codes, request.beta)
+        right = (clustering.assign(refitted) == codes).numpy()
         fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
         overall = float(right[labels.codes >= 0].mean())
         mean, scale = encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()

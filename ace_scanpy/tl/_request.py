@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
+from scanpy import logging as logg
+
 from .. import _keys, _labels, _matrix, _records, _validate, methods
 from ..methods._extras import require
 from ..methods._perturbation import Rest, Weights
@@ -97,11 +99,18 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     else:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
+        if labels is None:
+            _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
         _check_counts(adata, matrix, given["counts_layer"], given["method"])
     request = Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
     if labels is not None:
         request.contrasts(labels)
+        if given["pts"] and any("/" in name for name in labels.names):
+            logg.warning(
+                f"Groups of obs[{labels.key!r}] have '/' in their names. `pts` has a column per group, "
+                "and h5ad and zarr files allow no '/' there: rename the categories before you write `adata` to a file."
+            )
     return request
 
 

@@ -210,6 +210,24 @@ def test_fractions_are_scanpys(embedded):
     np.testing.assert_allclose(frame["pct_nz_group"], expressing.loc[frame["names"]])
 
 
+def test_fractions_of_scaled_data_are_scanpys(embedded):
+    embedded.X = embedded.X.toarray() - 0.5  # everything differs from zero, half of it lies below
+    embedded.X[:5, :5] = 0.0
+    ace.tl.explain(embedded, "group", pts=True, lam=3.0)
+    with np.errstate(invalid="ignore"):  # Scanpy takes the logarithm of negative means
+        sc.tl.rank_genes_groups(embedded, "group", pts=True, key_added="t")
+    ours, theirs = embedded.uns["rank_genes_groups"]["pts"], embedded.uns["t"]["pts"]
+    pd.testing.assert_frame_equal(ours[theirs.columns], theirs, check_names=False)
+
+
+def test_fractions_warn_of_names_that_no_file_can_hold(embedded, logged):
+    embedded.obs["group"] = embedded.obs["group"].cat.rename_categories({"B": "B/plasma"})
+    with logged() as log:
+        ace.tl.explain(embedded, "group", pts=True, lam=3.0)
+    assert "'/'" in log.getvalue()
+    assert "rename" in log.getvalue()
+
+
 def test_fractions_against_a_reference_include_it(embedded):
     ace.tl.explain(embedded, "group", groups=["B"], reference="dendritic", pts=True)
     sc.tl.rank_genes_groups(embedded, "group", groups=["B"], reference="dendritic", pts=True, key_added="t")

@@ -21,6 +21,7 @@ def _says(raised, words):
 
 EXPLAIN = {
     "no such groupby": ({"groupby": "leidn"}, KeyError, ["`groupby`", "leidn", "group", "half"]),
+    "groupby that is no name": ({"groupby": ["group"]}, KeyError, ["`groupby`", "['group']", "half"]),
     "one category": ({"groupby": "one"}, ValueError, ["`groupby`", "one", "only", "2"]),
     "no labels": ({"groupby": "none"}, ValueError, ["`groupby`", "none", "0 group", "2"]),
     "no such group": ({"groups": ["nobody"]}, ValueError, ["`groups`", "nobody", "B", "dendritic"]),

@@ -234,3 +234,20 @@ def test_the_mask_it_was_trained_with_is_accepted(embedded):
     for mask in (None, "varying", np.ones(35, dtype=bool), embedded.var["varying"].to_numpy()):
         ace.tl.explain(embedded, "group", mask_var=mask, **ONE)
         assert len(embedded.uns["rank_genes_groups"]["names"]["B"]) == 35
+
+
+def test_labels_can_be_explained_without_the_embedding(explained, assert_same_ranking):
+    before = explained.copy()
+    del explained.obsm["X_ace"]
+    ace.tl.explain(explained, "group")
+    assert_same_ranking(explained.uns["rank_genes_groups"], before.uns["rank_genes_groups"])
+
+
+@pytest.mark.parametrize("function", [ace.tl.cluster, ace.tl.explain])
+def test_clustering_without_the_embedding_says_so(embedded, unchanged, function):
+    embedded.obsm["X_other"] = embedded.obsm.pop("X_ace")
+    with unchanged(embedded, KeyError) as raised:
+        function(embedded)
+    message = str(raised.value)
+    for word in ("`use_rep`", "'X_ace'", "adata.obsm", "ace.tl.embed", "X_other"):
+        assert word in message
