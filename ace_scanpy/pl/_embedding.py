@@ -1,0 +1,150 @@
+"""Cells in the latent space, by neuralised assignment and by confidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import torch
+from anndata import AnnData
+from scanpy import logging as logg
+
+from .. import _keys, _labels, _records, _rgg, _validate
+from .._docs import document
+from ..models import from_labels
+from ..models._sampling import encode
+from ..tl._cluster import confidence
+from . import _figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+_UMAP = "X_umap"
+_SURE = "confidence"
+
+
+@document
+def embedding(
+    adata: AnnData,
+    groupby: str | None = None,
+    *,
+    basis: str | None = None,
+    use_rep: str = _keys.REP,
+    show: bool | None = None,
+    **kwargs: Any,
+) -> list[Axes] | None:
+    r"""Draw cells by the group that the neuralised clustering assigns them to, and by how sure it is.
+
+    Where a label and the assignment differ, the panel of the group explains the assignment; cells of low confidence
+    lie between groups.
+
+    Parameters
+    ----------
+    %(adata)s
+    groupby
+        Column of `adata.obs`: clusters of :func:`ace_scanpy.tl.cluster`, or labels that
+        :func:`ace_scanpy.tl.explain` was run on, whose assignment is that of the encoder's copy fitted to them. None
+        for `obs['ace_cluster']` or, where that is missing, the groups of `uns['rank_genes_groups']`.
+    basis
+        Entry of `adata.obsm` to draw, with or without `X_`. None computes a UMAP of the latent coordinates,
+        and does not store it: to keep one, call `sc.pp.neighbors(adata, use_rep='X_ace')` and `sc.tl.umap(adata)`, and
+        give `basis='umap'`.
+    use_rep
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
+    %(show)s
+    kwargs
+        For :func:`scanpy.pl.embedding`: `size`, `ncols`, `legend_loc`, `title` and others.
+
+    Returns
+    -------
+    The axes: assignment, confidence (difference of the two largest soft assignments, from 0 to 1; for labels, with the
+    default :math:`\beta`) and the bar of its colours; None when shown.
+
+    Raises
+    ------
+    KeyError
+        For a column, basis or encoder that does not exist, and for labels that were not explained.
+
+    Examples
+    --------
+    >>> import ace_scanpy as ace
+    >>> import scanpy as sc
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> axes = ace.pl.embedding(adata, "bulk_labels", basis="umap", show=False)
+    >>> [ax.get_title() for ax in axes[:2]]
+    ['bulk_labels, as assigned', 'confidence']
+    """
+    name = _validate.obs_key(adata, "groupby", _default(adata) if groupby is None else groupby)
+    where = None if basis is None else _basis(adata, basis)
+    assigned, sure = _assignment(adata, name, use_rep)
+    drawn = AnnData(obs=pd.DataFrame({name: assigned, _SURE: sure}, index=adata.obs_names))
+    categories = [str(c) for c in assigned.categories]
+    drawn.uns[_keys.colors(name)] = list(_figures.palette(adata, name, categories).values())
+    if where is None:
+        _umap(drawn, _records.latent(adata, use_rep), use_rep)
+    else:
+        drawn.obsm[where] = np.asarray(adata.obsm[where])
+    options = {
+        "title": [f"{name}, as assigned", _SURE],
+        "color_map": "cividis",
+        "vmin": 0.0,
+        "vmax": 1.0,
+        "frameon": False,
+        **kwargs,
+    }
+    axes = _figures.scanpys().embedding(drawn, where or _UMAP, color=[name, _SURE], show=False, **options)
+    return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
+
+
+def _default(adata: AnnData) -> str:
+    """The clusters, or the groups of the ranking where there are none."""
+    if _keys.CLUSTER in adata.obs or _keys.RANKING not in adata.uns:
+        return _keys.CLUSTER
+    return str(_rgg.read(adata, _keys.RANKING)["params"]["groupby"])
+
+
+def _basis(adata: AnnData, basis: str) -> str:
+    """Key of `adata.obsm` that `basis` names."""
+    for key in (basis, f"X_{basis}"):
+        if key in adata.obsm:
+            return key
+    msg = f"`basis`={basis!r} not found in `adata.obsm`. Available keys: {_validate.listed(adata.obsm)}."
+    raise KeyError(msg)
+
+
+def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categorical, NDArray[np.floating]]:
+    """Neuralised assignment and its confidence, stored ones for clusters and anew for labels."""
+    if groupby in adata.uns.get(_keys.RECORDS, {}) and _keys.confidence(groupby) in adata.obs:
+        return _labels.as_categorical(adata.obs[groupby]), adata.obs[_keys.confidence(groupby)].to_numpy()
+    record = _records.require(adata, use_rep)
+    labels = _labels.read(adata, groupby)
+    model = record.fit(labels.key, _records.digest(labels.codes))
+    if model is None:
+        msg = (
+            f"The encoder {use_rep!r} has no copy fitted to obs[{groupby!r}] as it is now. "
+            f"Run `ace.tl.explain(adata, {groupby!r})` first."
+        )
+        raise KeyError(msg)
+    matrix = _records.matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
+    latent = encode(model.encoder, matrix)
+    clustering = from_labels(torch.from_numpy(latent), torch.tensor(labels.codes))
+    groups = clustering.assign(torch.from_numpy(latent)).tolist()
+    ordered = pd.Index([labels.categories[g] for g in labels.display])
+    assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)
+    return assigned, confidence(clustering, latent)
+
+
+def _umap(drawn: AnnData, latent: NDArray[np.floating], use_rep: str) -> None:
+    """A UMAP of the latent coordinates, by Scanpy."""
+    start = logg.info(
+        f"computing a UMAP of obsm[{use_rep!r}], which is not stored (to keep one: "
+        f"`sc.pp.neighbors(adata, use_rep={use_rep!r}); sc.tl.umap(adata)`, then `basis='umap'`)"
+    )
+    drawn.obsm[use_rep] = latent
+    sc.pp.neighbors(drawn, use_rep=use_rep)
+    sc.tl.umap(drawn, key_added=_UMAP)
+    logg.info("    finished", time=start)
