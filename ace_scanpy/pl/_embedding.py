@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import scanpy as sc
 import torch
 from anndata import AnnData
+from matplotlib import rcParams
 from scanpy import logging as logg
 
 from .. import _keys, _labels, _records, _rgg, _validate
@@ -19,11 +21,18 @@ from ..tl._cluster import confidence
 from . import _figures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
+    from matplotlib.text import Text
     from numpy.typing import NDArray
 
 _UMAP = "X_umap"
 _SURE = "confidence"
+_COLORS = 8  # more than these cannot be told apart with every colour vision
+_SHORT = 4  # letters that a name on the cells may have
+_LETTER = 0.085  # inches
+_ROUNDS = 40
 
 
 @document
@@ -94,10 +103,37 @@ def embedding(
         "vmin": 0.0,
         "vmax": 1.0,
         "frameon": False,
+        **_legend(categories),
         **kwargs,
     }
-    axes = _figures.scanpys().embedding(drawn, where or _UMAP, color=[name, _SURE], show=False, **options)
+    axes: list[Axes] = _figures.scanpys().embedding(drawn, where or _UMAP, color=[name, _SURE], show=False, **options)
+    _spread(list(axes[0].texts))
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
+
+
+def _legend(names: Sequence[str]) -> dict[str, Any]:
+    """Beside the cells, with room for the longest name; on the cells when too many colours for the eye are numbers."""
+    longest = max(map(len, names))
+    if len(names) > _COLORS and longest <= _SHORT:
+        return {"legend_loc": "on data", "legend_fontsize": "small", "legend_fontoutline": 2, "wspace": 0.05}
+    n_columns = 1 + (len(names) > 14) + (len(names) > 30)  # as Scanpy has it
+    return {"wspace": 0.05 + n_columns * (0.4 + _LETTER * longest) / rcParams["figure.figsize"][0]}
+
+
+def _spread(texts: Sequence[Text]) -> None:
+    """Move names that cover each other apart, up and down, until none do or a number of rounds is over."""
+    for _ in range(_ROUNDS if texts else 0):
+        boxes = [text.get_window_extent().padded(1) for text in texts]
+        pairs = [(a, b) for a, b in combinations(range(len(texts)), 2) if boxes[a].overlaps(boxes[b])]
+        if not pairs:
+            return
+        for a, b in pairs:
+            high, low = (a, b) if boxes[a].y0 >= boxes[b].y0 else (b, a)
+            step = (boxes[low].y1 - boxes[high].y0) / 2 + 0.5
+            for which, shift in ((high, step), (low, -step)):
+                transform = texts[which].get_transform()
+                x, y = transform.transform(texts[which].get_position())
+                texts[which].set_position(tuple(transform.inverted().transform((x, y + shift))))
 
 
 def _default(adata: AnnData) -> str:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import matplotlib.pyplot as plt
 import pandas as pd
 import scanpy as sc
-from matplotlib import rcParams
-from matplotlib.colors import to_hex
 from scanpy.plotting import palettes
 
 from .. import _keys, _validate
@@ -29,7 +27,7 @@ COLUMNS = 4
 
 
 def finish(drawn: T, *, show: bool | None, ax: Axes | None = None) -> T | None:
-    """Show the figure and return None, or return `drawn`; None does as Scanpy's settings say, and not on a given `ax`."""
+    """Show the figure and return None, or return `drawn`; None does as Scanpy's settings say, not on a given `ax`."""
     if show or (show is None and ax is None and sc.settings.autoshow):
         plt.show()
         return None
@@ -64,7 +62,7 @@ def scanpys() -> Any:
 
 
 def palette(adata: AnnData, groupby: str, groups: Sequence[str]) -> dict[str, str]:
-    """Scanpy's stored colours, by group; those that Scanpy would give the groups where it has stored none."""
+    """Scanpy's stored colours, by group; where it has stored none, colours for any vision if there are enough."""
     stored = adata.uns.get(_keys.colors(groupby))
     if groupby in adata.obs and isinstance(adata.obs[groupby].dtype, pd.CategoricalDtype):
         categories = [str(c) for c in adata.obs[groupby].cat.categories]
@@ -77,9 +75,8 @@ def palette(adata: AnnData, groupby: str, groups: Sequence[str]) -> dict[str, st
 
 
 def _default_colors(n: int) -> list[str]:
-    """As `scanpy.pl.embedding` chooses them."""
-    cycle = rcParams["axes.prop_cycle"].by_key().get("color", [])
-    for colors in (cycle, palettes.default_20, palettes.default_28, palettes.default_102):
+    """Colours for any vision as far as they go, then the palettes of `scanpy.pl.embedding`."""
+    for colors in (OKABE_ITO[1:] + OKABE_ITO[:1], palettes.default_20, palettes.default_28, palettes.default_102):
         if len(colors) >= n:
-            return [to_hex(color) for color in colors[:n]]
+            return list(colors[:n])
     return ["grey"] * n

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.colors import Normalize
+from matplotlib.colors import FuncNorm
 from scipy.cluster import hierarchy
 
 from .. import _genes, _keys, _rgg, _validate
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CELL = 0.19  # inches
-_MARGINS = (3.0, 1.3)  # inches, for the names of groups and genes, the dendrogram and the bar of colours
+_MARGINS = (3.2, 1.7)  # inches, for the names of groups and genes, the dendrogram and the bar of colours
 _SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # both safe for any colour vision
-_DARK = 0.55  # share of the range beyond which white ink reads better than black
+_TREE = 0.5  # inches
+_DARK = 0.65  # share of the range beyond which white ink reads better than black
 
 
 @document
@@ -62,7 +63,7 @@ def importance(
     %(key)s
     %(show_ax)s
     ax
-        Axes to draw on.
+        Axes to draw on; the dendrogram then orders the groups and is not drawn.
 
     Returns
     -------
@@ -97,10 +98,9 @@ def importance(
     scores = _scores({group: tables[group] for group in ordered}).reindex(columns=genes)
     signed = _genes.enriched(entry, next(iter(tables.values()))) is not None
     if ax is None:
-        size = (_MARGINS[0] + _CELL * len(genes), _MARGINS[1] + _CELL * len(ordered))
-        drawn = plt.subplots(figsize=size, layout="constrained")[1]
+        drawn, beside = _figure(len(ordered), len(genes), tree)
     else:
-        drawn = ax
+        drawn, beside = ax, None
     image = _heatmap(drawn, scores, signed=signed, color_map=color_map)
     drawn.set_xticks(range(len(genes)), _genes.relabel(pd.Series(genes), symbols), rotation=90, fontsize="small")
     drawn.set_yticks(range(len(ordered)), ordered, fontsize="small")
@@ -108,10 +108,9 @@ def importance(
     drawn.spines[:].set_visible(False)
     if signed:
         _signs(drawn, image, scores, tops)
-    if tree is not None:
-        _dendrogram(drawn, tree, len(genes))
-    bar = drawn.figure.colorbar(image, ax=drawn, shrink=min(1.0, 1.4 / (_CELL * len(ordered))), fraction=0.05)
-    bar.set_label("score  (← depleted, enriched →)" if signed else "score", fontsize="small")
+    if beside is not None:
+        _dendrogram(beside, tree)
+    _color_bar([drawn] if beside is None else [drawn, beside], image, len(ordered), signed=signed)
     return _figures.finish(drawn, show=show, ax=ax)
 
 
@@ -140,33 +139,63 @@ def _heatmap(ax: Axes, scores: pd.DataFrame, *, signed: bool, color_map: str | N
     reach = float(np.nanmax(np.abs(scores.to_numpy()))) or 1.0
     cmap = colormaps[color_map or (_SIGNED if signed else _UNSIGNED)].copy()
     cmap.set_bad("0.85")
-    norm = Normalize(-reach if signed else 0.0, reach)
+    norm = FuncNorm((_root, _square), vmin=-reach if signed else 0.0, vmax=reach)
     return ax.imshow(scores.to_numpy(dtype=float), cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
 
 
-def _signs(ax: Axes, image: AxesImage, scores: pd.DataFrame, tops: Mapping[str, Any]) -> None:
+def _root(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Square root with the sign kept: scores are shares, most of them small."""
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _square(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.sign(values) * np.square(values)
+
+
+def _signs(ax: Axes, image: AxesImage, scores: pd.DataFrame, tops: Mapping[str, pd.Series]) -> None:
     """A sign on each group's own top genes, so that the direction does not rest on colour."""
-    reach = image.norm.vmax
+    strength = np.abs(2 * np.asarray(image.norm(scores.to_numpy())) - 1)
     for row, (group, names) in enumerate(tops.items()):
-        for name in names:
-            score = scores.loc[group, name]
+        for column in scores.columns.get_indexer(names):
+            score = scores.loc[group].iloc[column]
             if score != 0:
                 ax.text(
-                    scores.columns.get_loc(name),
+                    column,
                     row,
                     "+" if score > 0 else "−",
-                    color="white" if abs(score) > _DARK * reach else "black",
+                    color="white" if strength[row, column] > _DARK else "black",
                     ha="center",
                     va="center_baseline",
                     fontsize="small",
                 )
 
 
-def _dendrogram(ax: Axes, tree: NDArray[np.floating], n_genes: int) -> None:
+def _figure(n_groups: int, n_genes: int, tree: NDArray[np.floating] | None) -> tuple[Axes, Axes | None]:
+    """Axes for the heatmap and, where there is one, for the dendrogram."""
+    size = (_MARGINS[0] + _CELL * n_genes, _MARGINS[1] + _CELL * n_groups)
+    figure = plt.figure(figsize=size, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    if tree is None:
+        return figure.add_subplot(), None
+    return tuple(figure.subplots(1, 2, width_ratios=[max(_CELL * n_genes, 2.0), _TREE]))
+
+
+def _color_bar(beside: list[Axes], image: AxesImage, n_rows: int, *, signed: bool) -> None:
+    """The scale, with words at its ends."""
+    bar = image.figure.colorbar(image, ax=beside, shrink=min(1.0, 1.5 / (_CELL * n_rows)), aspect=12, pad=0.02)
+    step = float(f"{image.get_clim()[1] / 1.5:.0g}")
+    ticks = [-step, -step / 10, 0.0, step / 10, step] if signed else [0.0, step / 10, step]
+    bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "−") for tick in ticks], fontsize="small")
+    bar.ax.set_title("enriched\n+" if signed else "score", fontsize="small")
+    if signed:
+        bar.ax.set_xlabel("−\ndepleted", fontsize="small")
+        bar.set_label("score", fontsize="small")
+
+
+def _dendrogram(ax: Axes, tree: NDArray[np.floating] | None) -> None:
     """The tree, at the right of the rows that it orders."""
-    beside = ax.inset_axes((1.01, 0, 3 / max(n_genes, 6), 1))
     hierarchy.dendrogram(
-        tree, ax=beside, orientation="left", no_labels=True, color_threshold=0, above_threshold_color="0.3"
+        tree, ax=ax, orientation="right", no_labels=True, color_threshold=0, above_threshold_color="0.3"
     )
-    beside.invert_yaxis()
-    beside.set_axis_off()
+    ax.invert_yaxis()
+    ax.set_axis_off()

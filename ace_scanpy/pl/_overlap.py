@@ -70,7 +70,7 @@ def overlap(
     if isinstance(keys, str) or len(set(keys)) < max(2, len(keys)):
         msg = f"`keys` must be a list of two or more different keys of `adata.uns`. Got {keys!r}."
         raise ValueError(msg)
-    require("marsilea.upset", "`ace.pl.overlap`", "plots")
+    require("marsilea", "`ace.pl.overlap`", "plots")
     rankings = {}
     for key in keys:
         entry = _rgg.read(adata, key)
@@ -98,9 +98,13 @@ def _draw(table: pd.DataFrame, title: str) -> dict[str, Axes]:
         add_labels=False,
     )
     sizes = board.get_data().cardinality()
-    board.add_top(Numbers(sizes, color="black", label="genes", label_loc="left"), size=_BARS, pad=0.1, name="sizes")
+    board.add_top(Numbers(sizes, color="black"), size=_BARS, pad=0.1, name="sizes")
     board.add_left(Labels(list(table.columns)), pad=0.1, name="names")
     board.add_title(top=title, fontsize=10, pad=0.1)
     board.add_pad("right", 0.2)
     board.render()
-    return {"sizes": board.get_ax("sizes"), "combinations": board.get_main_ax(), "names": board.get_ax("names")}
+    bars = board.get_ax("sizes")
+    bars.set_yticks([])  # the numbers are on the bars
+    bars.set_ylabel("genes")
+    bars.spines["left"].set_visible(False)
+    return {"sizes": bars, "combinations": board.get_main_ax(), "names": board.get_ax("names")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from .. import _genes, _keys, _rgg, _validate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _GENE_HEIGHT = 0.24  # inches
 _AXES_WIDTH = 2.9
+_BRIGHTEST = 0.75  # of hatches, from 0 to 1
 _NAMES = 0.7  # width left for names, of that of the longest bar
 
 
@@ -52,8 +54,9 @@ def panel(
     -------
     The axes: a list with one per group, or `ax` itself when given; None when shown.
 
-    Colours are those of `adata.uns[f'{groupby}_colors']` where Scanpy has set them. Depleted genes are hatched, so
-    that the direction does not rest on colour. Methods without directions have bars to the right only.
+    Colours are those of `adata.uns[f'{groupby}_colors']` where Scanpy has set them, else Okabe and Ito's for up to 8
+    groups. Depleted genes are hatched, so that the direction does not rest on colour. Methods without directions have
+    bars to the right only.
 
     Examples
     --------
@@ -89,13 +92,20 @@ def panel(
     return _figures.finish(axes if ax is None else ax, show=show, ax=ax)
 
 
+def _ink(color: str) -> str:
+    """`color`, darkened where hatches of it would be hard to see on white."""
+    red, green, blue = to_rgb(color)
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    return to_hex(np.array([red, green, blue]) * min(1.0, _BRIGHTEST / max(brightness, _BRIGHTEST)))
+
+
 def _bars(ax: Axes, table: pd.DataFrame, color: str, reach: float) -> None:
     """One bar per gene, the most important on top, its name on the side that the bar leaves free."""
     rows = np.arange(len(table))
     directions = table["enriched"] if "enriched" in table else table["scores"] >= 0
     for row, (name, score, enriched) in enumerate(zip(table["names"], table["scores"], directions, strict=True)):
         style: dict[str, Any] = {"color": color} if enriched else {"facecolor": "white", "hatch": "/////"}
-        ax.barh(row, score, height=0.72, edgecolor=color, linewidth=1, **style)
+        ax.barh(row, score, height=0.72, edgecolor=_ink(color), linewidth=1, **style)
         side = -1 if enriched else 1
         ax.text(side * 0.03 * reach, row, name, va="center", ha="right" if enriched else "left", fontsize="small")
     ax.axvline(0, color="black", linewidth=0.8)

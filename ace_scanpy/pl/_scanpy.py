@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .._genes import Direction
 
 _RANKING_GENES = 20  # as in Scanpy
+_BELOW = 0.05  # share of the height
 _VIOLIN_WIDTH, _VIOLIN_HEIGHT = 0.28, 3.2  # inches per gene, per row
 
 _GRIDS = {
@@ -141,11 +142,12 @@ def rank_genes_groups(
     direction: Direction = "both",
     gene_symbols: str | None = None,
     key: str = _keys.RANKING,
+    show: bool | None = None,
     **kwargs: Any,
 ) -> list[Axes] | None:
     """Draw scores against rank, one axes per group, as :func:`scanpy.pl.rank_genes_groups`.
 
-    Scores of depleted genes are below 0. Groups with fewer genes of the direction than `n_genes` show fewer.
+    Depleted genes are below the line at 0. Groups with fewer genes of the direction than `n_genes` show fewer.
 
     Parameters
     ----------
@@ -156,8 +158,9 @@ def rank_genes_groups(
     %(direction)s
     %(gene_symbols)s
     %(key)s
+    %(show)s
     kwargs
-        For Scanpy's plot: `ncols`, `fontsize`, `sharey`, `show`, `ax`.
+        For Scanpy's plot: `ncols`, `fontsize`, `sharey`, `ax`.
 
     Returns
     -------
@@ -190,11 +193,17 @@ def rank_genes_groups(
         scores[group] = np.pad(table["scores"].to_numpy(), (0, missing), mode="edge" if len(table) else "constant")
     narrowed = {
         "params": {**entry["params"], "use_raw": False},
-        "names": np.rec.fromarrays(list(names.values()), names=list(names)),
-        "scores": np.rec.fromarrays(list(scores.values()), names=list(scores)),
+        "names": np.rec.fromarrays(list(names.values()), dtype=[(group, "O") for group in names]),
+        "scores": np.rec.fromarrays(list(scores.values()), dtype=[(group, "f4") for group in scores]),
     }
     stand_in = AnnData(var=pd.DataFrame(index=[]), uns={key: narrowed})
-    return _figures.scanpys().rank_genes_groups(stand_in, list(tables), n_genes=length, key=key, **kwargs)
+    draw = _figures.scanpys().rank_genes_groups
+    axes: list[Axes] = draw(stand_in, list(tables), n_genes=length, key=key, show=False, **kwargs)
+    limits = [one.get_ylim() for one in axes]
+    for one, (low, high) in zip(axes, limits, strict=True):
+        one.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        one.set_ylim(low - _BELOW * (high - low), high)  # Scanpy's start at the lowest score, which cuts its name off
+    return _figures.finish(axes, show=show)
 
 
 @document
@@ -253,12 +262,13 @@ def rank_genes_groups_violin(
     """
     entry, tables = _select(adata, groups, n_genes, direction, key)
     symbols = _genes.labels(adata, entry, gene_symbols)
-    axes = _figures.axes_for(list(tables), ax, max(2.5, _VIOLIN_WIDTH * n_genes), _VIOLIN_HEIGHT)
+    axes = _figures.axes_for(list(tables), ax, max(2.9, _VIOLIN_WIDTH * n_genes), _VIOLIN_HEIGHT)
     for one, (group, table) in zip(axes, tables.items(), strict=True):
         stand_in = _stand_in(adata, entry, group, table, symbols, key)
         _figures.scanpys().rank_genes_groups_violin(
             stand_in, [group], n_genes=n_genes, use_raw=False, key=key, ax=one, show=False, **kwargs
         )
+        one.set_title(one.get_title(), fontsize="medium")
     return _figures.finish(axes, show=show, ax=ax)
 
 

@@ -69,5 +69,5 @@ def training(
     drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.ticklabel_format(axis="y", useOffset=False)
     drawn.spines[["right", "top"]].set_visible(False)
-    drawn.legend(frameon=False)
+    drawn.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
     return _figures.finish(drawn, show=show, ax=ax)
