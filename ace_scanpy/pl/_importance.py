@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CELL = 0.19  # inches
-_MARGINS = (3.2, 1.7)  # inches, for the names of groups and genes, the dendrogram and the bar of colours
+_MARGINS = (1.9, 1.1)  # inches, for the dendrogram and the bar of colours
+_LETTER = 0.08  # inches, of the names of groups and genes
 _SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # both safe for any colour vision
 _TREE = 0.5  # inches
+_GAP = 0.5  # inches, for the words at the ends of the scale
 _DARK = 0.65  # share of the range beyond which white ink reads better than black
 
 
@@ -97,12 +99,13 @@ def importance(
     genes = list(dict.fromkeys(name for top in tops.values() for name in top))
     scores = _scores({group: tables[group] for group in ordered}).reindex(columns=genes)
     signed = _genes.enriched(entry, next(iter(tables.values()))) is not None
+    names = _genes.relabel(pd.Series(genes), symbols)
     if ax is None:
-        drawn, beside = _figure(len(ordered), len(genes), tree)
+        drawn, beside = _figure(ordered, names, tree)
     else:
         drawn, beside = ax, None
     image = _heatmap(drawn, scores, signed=signed, color_map=color_map)
-    drawn.set_xticks(range(len(genes)), _genes.relabel(pd.Series(genes), symbols), rotation=90, fontsize="small")
+    drawn.set_xticks(range(len(genes)), names, rotation=90, fontsize="small")
     drawn.set_yticks(range(len(ordered)), ordered, fontsize="small")
     drawn.tick_params(length=0)
     drawn.spines[:].set_visible(False)
@@ -156,7 +159,7 @@ def _signs(ax: Axes, image: AxesImage, scores: pd.DataFrame, tops: Mapping[str, 
     """A sign on each group's own top genes, so that the direction does not rest on colour."""
     strength = np.abs(2 * np.asarray(image.norm(scores.to_numpy())) - 1)
     for row, (group, names) in enumerate(tops.items()):
-        for column in scores.columns.get_indexer(names):
+        for column in map(list(scores.columns).index, names):
             score = scores.loc[group].iloc[column]
             if score != 0:
                 ax.text(
@@ -170,19 +173,26 @@ def _signs(ax: Axes, image: AxesImage, scores: pd.DataFrame, tops: Mapping[str, 
                 )
 
 
-def _figure(n_groups: int, n_genes: int, tree: NDArray[np.floating] | None) -> tuple[Axes, Axes | None]:
+def _figure(groups: Sequence[str], genes: Sequence[str], tree: NDArray[np.floating] | None) -> tuple[Axes, Axes | None]:
     """Axes for the heatmap and, where there is one, for the dendrogram."""
-    size = (_MARGINS[0] + _CELL * n_genes, _MARGINS[1] + _CELL * n_groups)
+    inside = max(_CELL * len(genes), 1.5)
+    size = (
+        _MARGINS[0] + inside + _LETTER * max(map(len, groups)),
+        _MARGINS[1] + _CELL * len(groups) + _LETTER * max(map(len, genes)),
+    )
     figure = plt.figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     if tree is None:
         return figure.add_subplot(), None
-    return tuple(figure.subplots(1, 2, width_ratios=[max(_CELL * n_genes, 2.0), _TREE]))
+    return tuple(figure.subplots(1, 2, width_ratios=[inside, _TREE]))
 
 
 def _color_bar(beside: list[Axes], image: AxesImage, n_rows: int, *, signed: bool) -> None:
     """The scale, with words at its ends."""
-    bar = image.figure.colorbar(image, ax=beside, shrink=min(1.0, 1.5 / (_CELL * n_rows)), aspect=12, pad=0.02)
+    figure = beside[0].figure
+    shrink = min(1.0, 1.5 / (_CELL * n_rows))
+    pad = _GAP / figure.get_size_inches()[0]
+    bar = figure.colorbar(image, ax=beside, shrink=shrink, aspect=12, pad=pad)
     step = float(f"{image.get_clim()[1] / 1.5:.0g}")
     ticks = [-step, -step / 10, 0.0, step / 10, step] if signed else [0.0, step / 10, step]
     bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "−") for tick in ticks], fontsize="small")
