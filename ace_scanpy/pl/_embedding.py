@@ -88,13 +88,13 @@ def embedding(
     ['bulk_labels, as assigned', 'confidence']
     """
     name = _validate.obs_key(adata, "groupby", _default(adata) if groupby is None else groupby)
-    where = None if basis is None else _basis(adata, basis)
+    where = _UMAP if basis is None else _basis(adata, basis)
     assigned, sure = _assignment(adata, name, use_rep)
     drawn = AnnData(obs=pd.DataFrame({name: assigned, _SURE: sure}, index=adata.obs_names))
     categories = [str(c) for c in assigned.categories]
     drawn.uns[_keys.colors(name)] = list(_figures.palette(adata, name, categories).values())
-    if where is None:
-        _umap(drawn, _records.latent(adata, use_rep), use_rep)
+    if basis is None:
+        drawn.obsm[where] = _umap(_records.latent(adata, use_rep), use_rep)
     else:
         drawn.obsm[where] = np.asarray(adata.obsm[where])
     options = {
@@ -106,7 +106,7 @@ def embedding(
         **_legend(categories),
         **kwargs,
     }
-    axes: list[Axes] = _figures.scanpys().embedding(drawn, where or _UMAP, color=[name, _SURE], show=False, **options)
+    axes: list[Axes] = _figures.scanpys().embedding(drawn, where, color=[name, _SURE], show=False, **options)
     _spread(list(axes[0].texts))
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
 
@@ -174,13 +174,14 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     return assigned, confidence(clustering, latent)
 
 
-def _umap(drawn: AnnData, latent: NDArray[np.floating], use_rep: str) -> None:
+def _umap(latent: NDArray[np.floating], use_rep: str) -> NDArray[np.floating]:
     """A UMAP of the latent coordinates, by Scanpy."""
     start = logg.info(
         f"computing a UMAP of obsm[{use_rep!r}], which is not stored (to keep one: "
         f"`sc.pp.neighbors(adata, use_rep={use_rep!r}); sc.tl.umap(adata)`, then `basis='umap'`)"
     )
-    drawn.obsm[use_rep] = latent
-    sc.pp.neighbors(drawn, use_rep=use_rep)
-    sc.tl.umap(drawn, key_added=_UMAP)
+    cells = AnnData(latent)
+    sc.pp.neighbors(cells, use_rep="X")
+    sc.tl.umap(cells, key_added=_UMAP)
     logg.info("    finished", time=start)
+    return np.asarray(cells.obsm[_UMAP])

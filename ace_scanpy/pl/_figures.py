@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import matplotlib.pyplot as plt
 import pandas as pd
 import scanpy as sc
-from scanpy.plotting import palettes
 
 from .. import _keys, _validate
 
@@ -76,6 +75,7 @@ def palette(adata: AnnData, groupby: str, groups: Sequence[str]) -> dict[str, st
 
 def _default_colors(n: int) -> list[str]:
     """Colours for any vision as far as they go, then the palettes of `scanpy.pl.embedding`."""
+    palettes = scanpys().palettes
     for colors in (OKABE_ITO[1:] + OKABE_ITO[:1], palettes.default_20, palettes.default_28, palettes.default_102):
         if len(colors) >= n:
             return list(colors[:n])

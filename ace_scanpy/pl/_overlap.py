@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib import rc_context
+
 from .. import _rgg, _validate
 from .._docs import document
 from .._extras import require
@@ -70,7 +72,8 @@ def overlap(
     if isinstance(keys, str) or len(set(keys)) < max(2, len(keys)):
         msg = f"`keys` must be a list of two or more different keys of `adata.uns`. Got {keys!r}."
         raise ValueError(msg)
-    require("marsilea", "`ace.pl.overlap`", "plots")
+    with rc_context():  # Marsilea changes matplotlib's legends for the whole session when it is imported
+        require("marsilea", "`ace.pl.overlap`", "plots")
     rankings = {}
     for key in keys:
         entry = _rgg.read(adata, key)
@@ -82,8 +85,9 @@ def overlap(
 
 def _draw(table: pd.DataFrame, title: str) -> dict[str, Axes]:
     """Render; rankings from top to bottom as given, combinations from the largest down."""
-    from marsilea.plotter import Labels, Numbers
-    from marsilea.upset import Upset, UpsetData
+    with rc_context():
+        from marsilea.plotter import Labels, Numbers
+        from marsilea.upset import Upset, UpsetData
 
     board = Upset(
         UpsetData(table.astype(int)),

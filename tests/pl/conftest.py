@@ -77,10 +77,9 @@ def names_inside():
 
     def check(figure):
         figure.canvas.draw()
-        labels = [text for ax in figure.axes for text in ax.texts]
-        for ax in [ax for ax in figure.axes if ax.axison]:
-            labels += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
-        for box in [label.get_window_extent() for label in labels if label.get_text() and label.get_visible()]:
+        boxes = [text.get_window_extent() for ax in figure.axes for text in ax.texts if text.get_text()]
+        boxes += [ax.get_tightbbox() for ax in figure.axes if ax.axison]
+        for box in boxes:
             assert figure.bbox.x0 - 1 <= box.x0
             assert box.x1 <= figure.bbox.x1 + 1
             assert figure.bbox.y0 - 1 <= box.y0

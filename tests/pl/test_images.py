@@ -1,9 +1,9 @@
 """Pictures of the hand-made ranking, beside those that a person looked at and kept.
 
 Only on Python 3.11, where they were made. Names and numbers are hidden, because letters come out differently with every
-version of FreeType. A difference of up to 2 (root mean square of 255) is let pass: it is what the smoothing of edges
-changes between versions of matplotlib, a bar of another length or colour makes more than 5. To renew a picture, look at
-the new one, whose path the failure gives, and copy it to `images/`.
+version of FreeType. A difference of up to 2 (root mean square, of 255) is let pass, because other versions of
+matplotlib smooth edges otherwise; one gene of the panel with the other sign makes 34. To renew a picture, look at the
+new one, whose path the failure gives, and copy it to `images/`.
 """
 
 from __future__ import annotations

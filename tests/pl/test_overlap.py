@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -77,3 +80,12 @@ def test_without_the_package_the_message_says_what_to_install(several, monkeypat
     monkeypatch.setattr(_extras.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"`ace\.pl\.overlap` needs.*'marsilea'.*ace_scanpy\[plots\]"):
         ace.pl.overlap(several, "B", keys=KEYS, show=False)
+
+
+def test_matplotlibs_settings_stay(several, monkeypatch):
+    """Importing the package changes them, so it is imported anew here."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("marsilea", "legendkit")]:
+        monkeypatch.delitem(sys.modules, name)
+    before = dict(mpl.rcParams)
+    ace.pl.overlap(several, "B", keys=KEYS, n_genes=5, show=False)
+    assert dict(mpl.rcParams) == before
