@@ -191,7 +191,7 @@ def _color_bar(beside: list[Axes], image: AxesImage, n_rows: int, *, signed: boo
     """The scale, with words at its ends."""
     figure = beside[0].figure
     shrink = min(1.0, 1.5 / (_CELL * n_rows))
-    pad = _GAP / figure.get_size_inches()[0]
+    pad = _GAP * figure.dpi / figure.bbox.width
     bar = figure.colorbar(image, ax=beside, shrink=shrink, aspect=12, pad=pad)
     step = float(f"{image.get_clim()[1] / 1.5:.0g}")
     ticks = [-step, -step / 10, 0.0, step / 10, step] if signed else [0.0, step / 10, step]
