@@ -50,6 +50,27 @@ rng
 key
     Entry of `adata.uns` with the ranking.
 """,
+    "groups": """
+groups
+    Groups to draw, in this order; None for all.
+""",
+    "gene_symbols": """
+gene_symbols
+    Column of `adata.var` (of `adata.raw.var` for a ranking made on `raw`) with the names to show, where they are not
+    those of the index.
+""",
+    "direction": """
+direction
+    `"enriched"` or `"depleted"` genes only, or `"both"`; by the sign of the scores for Scanpy's own methods.
+""",
+    "show": """
+show
+    Show the figure and return nothing. None does as `scanpy.settings.autoshow` says.
+""",
+    "show_ax": """
+show
+    Show the figure and return nothing. None does as `scanpy.settings.autoshow` says, and does not when `ax` is given.
+""",
 }
 
 

@@ -32,6 +32,11 @@ def colors(groupby: str) -> str:
     return f"{groupby}_colors"
 
 
+def dendrogram(groupby: str) -> str:
+    """``uns`` entry where Scanpy keeps the dendrogram of a categorical."""
+    return f"dendrogram_{groupby}"
+
+
 def stored_name(name: str) -> str:
     """``name`` as a dictionary key that h5ad and zarr accept: ``/`` would start a new group."""
     return quote(name, safe=" ")

@@ -5,5 +5,6 @@ from __future__ import annotations
 from ._encoder import encoder
 from ._panel import panel
 from ._rank_genes_groups_df import rank_genes_groups_df
+from ._summary import summary
 
-__all__ = ["encoder", "panel", "rank_genes_groups_df"]
+__all__ = ["encoder", "panel", "rank_genes_groups_df", "summary"]

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._extras import require
 from ..models import seeded
 from ..models._sampling import as_tensor
-from ._extras import require
 from ._scores import GeneScores
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def smoothgrad(logit: Callable[[Tensor], Tensor], cells: Tensor) -> Tensor:
 
     The noise has standard deviation 0.2, in units of each gene's scale.
     """
-    captum = require("captum.attr", "smoothgrad")
+    captum = require("captum.attr", "`method`='smoothgrad'", "methods")
     tunnel = captum.NoiseTunnel(captum.Saliency(logit))
     return tunnel.attribute(
         cells, nt_type="smoothgrad", nt_samples=_SMOOTHGRAD_DRAWS, stdevs=_SMOOTHGRAD_NOISE, abs=False
@@ -72,7 +72,7 @@ def expected_gradients(logit: Callable[[Tensor], Tensor], cells: Tensor, backgro
     :math:`\phi_i=\mathrm E_{x',a}\,(x_i-x'_i)\,\partial_i m(x'+a(x-x'))` over cells :math:`x'` of the background and
     :math:`a` uniform in [0, 1], from 50 draws; summed over genes it is :math:`m(x)-\mathrm E\,m(x')`.
     """
-    captum = require("captum.attr", "shap")
+    captum = require("captum.attr", "`method`='shap'", "methods")
     return captum.GradientShap(logit).attribute(cells, background, n_samples=_SHAP_DRAWS).detach()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._extras import require
+from .._extras import require
 from ._scores import GeneScores
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def deseq2(
     ValueError
         When no gene has a count above 1, so that there are no size factors.
     """
-    dds, ds, inference = (require(f"pydeseq2.{name}", "deseq2") for name in ("dds", "ds", "default_inference"))
+    modules = ("dds", "ds", "default_inference")
+    dds, ds, inference = (require(f"pydeseq2.{name}", "`method`='deseq2'", "methods") for name in modules)
     sizing = counts.max(axis=0, initial=0) > 1  # the genes that `poscounts` takes size factors from
     cells = (counts[:, sizing] > 0).any(axis=1)
     lost = np.setdiff1d(codes, codes[cells])

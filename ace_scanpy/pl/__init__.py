@@ -3,6 +3,33 @@
 from __future__ import annotations
 
 from ._compare import compare
+from ._embedding import embedding
+from ._importance import importance
+from ._overlap import overlap
 from ._panel import panel
+from ._scanpy import (
+    rank_genes_groups,
+    rank_genes_groups_dotplot,
+    rank_genes_groups_heatmap,
+    rank_genes_groups_matrixplot,
+    rank_genes_groups_stacked_violin,
+    rank_genes_groups_tracksplot,
+    rank_genes_groups_violin,
+)
+from ._training import training
 
-__all__ = ["compare", "panel"]
+__all__ = [
+    "compare",
+    "embedding",
+    "importance",
+    "overlap",
+    "panel",
+    "rank_genes_groups",
+    "rank_genes_groups_dotplot",
+    "rank_genes_groups_heatmap",
+    "rank_genes_groups_matrixplot",
+    "rank_genes_groups_stacked_violin",
+    "rank_genes_groups_tracksplot",
+    "rank_genes_groups_violin",
+    "training",
+]

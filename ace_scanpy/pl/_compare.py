@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from .. import _validate
+from .._docs import document
+from . import _figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,14 +24,13 @@ TITLES = {
 }
 """Measures that are drawn, in this order: title and label."""
 
-# Okabe and Ito's palette, which readers with any colour vision can tell apart; black first, yellow last.
-_COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 _MARKERS = "osD^vPX"  # seven, so that the combinations with eight colours repeat late
 _AXES_SIZE = (3.3, 3.0)  # inches
 _LEGEND_ROW = 0.25
 _SPREAD = 0.012  # share of the axis between two keys, so that their error bars do not hide each other
 
 
+@document
 def compare(table: pd.DataFrame, *, show: bool | None = None) -> list[Axes] | None:
     """Draw what :func:`ace_scanpy.tl.compare` measured: one axes per measure, one line per ranking.
 
@@ -41,8 +42,7 @@ def compare(table: pd.DataFrame, *, show: bool | None = None) -> list[Axes] | No
     ----------
     table
         From :func:`ace_scanpy.tl.compare`. Rows may be left out to draw less: other groups, keys or metrics.
-    show
-        Show the figure and return nothing. None shows it.
+    %(show)s
 
     Returns
     -------
@@ -83,10 +83,7 @@ def compare(table: pd.DataFrame, *, show: bool | None = None) -> list[Axes] | No
         ax.set_ylabel(label)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=n_columns, frameon=False)
-    if show or show is None:
-        plt.show()
-        return None
-    return axes
+    return _figures.finish(axes, show=show)
 
 
 def _check(table: pd.DataFrame) -> None:
@@ -115,7 +112,7 @@ def _lines(ax: Axes, table: pd.DataFrame, keys: list[str]) -> None:
             found["mean"],
             yerr=found["sem"].fillna(0.0),
             label=key,
-            color=_COLORS[number % len(_COLORS)],
+            color=_figures.OKABE_ITO[number % len(_figures.OKABE_ITO)],
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=4.5,
             linewidth=1.4,

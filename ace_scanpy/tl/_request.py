@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from scanpy import logging as logg
 
 from .. import _keys, _labels, _matrix, _records, _validate, methods
-from ..methods._extras import require
+from .._extras import require
 from ..methods._perturbation import Rest, Weights
 from . import _embed
 from ._rankers import METHODS
@@ -69,7 +69,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     method = METHODS[given["method"]]
     _refuse_options(given, defaults)
     if method.package is not None:
-        require(method.package, given["method"])
+        require(method.package, f"`method`={given['method']!r}", "methods")
     _validate.one_of("rest", given["rest"], get_args(Rest))
     _validate.one_of("weights", given["weights"], get_args(Weights))
     for name in ("lam", "beta"):

@@ -194,3 +194,37 @@ def test_filter(case):
         found = pd.Series(adata.uns["rank_genes_groups_filtered"]["names"][group])
         assert list(found[found.notna()]) == list(table["names"][kept])
         assert case.data == "pbmc68k" or kept.any()
+
+
+def test_our_heatmap(case):
+    axes = ace.pl.importance(case.adata, n_genes=N_GENES, show=False)
+    groups, genes = (_labels(labels()) for labels in (axes.get_yticklabels, axes.get_xticklabels))
+    assert sorted(groups) == sorted(case.groups)
+    shown = pd.DataFrame(np.asarray(axes.images[0].get_array()), index=groups, columns=genes)
+    for group, table in case.tables.items():
+        expected = table.set_index("names")["scores"].loc[genes]
+        np.testing.assert_allclose(shown.loc[group], expected, rtol=1e-6)
+
+
+def test_our_summary(case):
+    found = ace.get.summary(case.adata, n_genes=2)
+    assert list(found.index) == case.groups
+    for code, (group, table) in enumerate(case.tables.items()):
+        assert found.loc[group, "n_cells"] == (case.codes == code).sum()
+        scored = table[table["scores"] != 0]
+        assert found.loc[group, "enriched"] == ", ".join(scored["names"][scored["enriched"]][:2])
+        assert found.loc[group, "depleted"] == ", ".join(scored["names"][~scored["enriched"]][:2])
+
+
+@pytest.mark.parametrize("direction", ["enriched", "depleted"])
+def test_our_dotplot(case, direction):
+    """One direction, of the matrix that was ranked, which is X though there may be a raw."""
+    figure = ace.pl.rank_genes_groups_dotplot(
+        case.adata, n_genes=2, direction=direction, dendrogram=False, return_fig=True
+    )
+    up = direction == "enriched"
+    expected = [name for table in case.tables.values() for name in table["names"][table["enriched"] == up][:2]]
+    assert list(figure.var_names) == expected
+    values = pd.DataFrame(np.asarray(case.adata.to_df()), columns=case.adata.var_names)
+    means = values.groupby(case.codes).mean()[expected]
+    np.testing.assert_allclose(figure.dot_color_df.to_numpy(), means.to_numpy(), rtol=1e-4, atol=1e-6)

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scanpy as sc
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 import ace_scanpy as ace
 
@@ -165,3 +165,46 @@ def test_scanpys_ranking_is_refused_by_name(planted):
     with pytest.raises(ValueError, match=r"ace\.tl\.explain"):
         ace.pl.panel(planted, show=False)
     assert not plt.get_fignums()
+
+
+def test_symbols_of_the_matrix_that_was_ranked(explained):
+    explained.var["symbol"] = [f"S{i}" for i in range(explained.n_vars)]
+    (ax,) = ace.pl.panel(explained, groups=["B"], n_genes=4, gene_symbols="symbol", show=False)
+    assert _names(ax) == list(explained.var["symbol"][ace.get.panel(explained, "B", size=4)["names"]])
+    explained.raw = explained.copy()
+    explained.uns["rank_genes_groups"]["params"]["use_raw"] = True
+    explained.var["other"] = "x"  # not in raw
+    with pytest.raises(KeyError, match=r"`gene_symbols`='other'.*adata\.raw\.var.*'symbol'"):
+        ace.pl.panel(explained, gene_symbols="other", show=False)
+    assert not plt.get_fignums()[1:]
+
+
+def test_scanpys_settings_decide_whether_to_show(explained, monkeypatch):
+    shown = []
+    monkeypatch.setattr(mpl.pyplot, "show", lambda *_args, **_kwargs: shown.append(True))
+    assert ace.pl.panel(explained, n_genes=2) is None
+    sc.settings.autoshow = False
+    try:
+        assert len(ace.pl.panel(explained, n_genes=2)) == 4
+    finally:
+        sc.settings.autoshow = True
+    assert shown == [True]
+
+
+def test_given_axes_say_what_the_sides_mean(explained):
+    _, ax = plt.subplots()
+    ace.pl.panel(explained, groups=["B"], ax=ax)
+    assert "← depleted, enriched →" in ax.get_xlabel()
+
+
+def test_colours_of_up_to_eight_groups_are_for_any_vision(explained):
+    axes = ace.pl.panel(explained, n_genes=2, show=False)
+    okabe_ito = ["#e69f00", "#0072b2", "#009e73", "#d55e00"]
+    assert [to_hex(ax.patches[0].get_edgecolor()) for ax in axes] == okabe_ito
+
+
+def test_hatches_of_pale_colours_are_darkened(explained):
+    explained.uns["group_colors"] = ["#ffffff", "#ffdbe5", "#000000", "#0000ff"]
+    edges = [to_rgb(ax.patches[0].get_edgecolor()) for ax in ace.pl.panel(explained, n_genes=8, show=False)]
+    assert all(np.dot(edge, (0.299, 0.587, 0.114)) < 0.76 for edge in edges)
+    assert edges[3] == (0, 0, 1)

@@ -1,4 +1,4 @@
-"""Packages that only some methods need."""
+"""Packages that only some functions need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-def require(module: str, method: str) -> Any:
+def require(module: str, needed_by: str, extra: str) -> Any:
     """The module; where its package is not installed, an error that says how to get it."""
     try:
         return importlib.import_module(module)
@@ -14,5 +14,5 @@ def require(module: str, method: str) -> Any:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise  # the package is there, and lacks something of its own
-        msg = f'`method`={method!r} needs the package {package!r}. Install it: pip install "ace_scanpy[methods]"'
+        msg = f'{needed_by} needs the package {package!r}. Install it: pip install "ace_scanpy[{extra}]"'
         raise ImportError(msg, name=package) from error
