@@ -4,6 +4,7 @@
 
 2,638 cells, 1,838 genes, eight groups of `louvain`. Every method runs once on 300 cells first, so that imports and the
 compilation of numba do not count. Methods with an encoder are timed from the matrix on, and without its training.
+Processor time is beside it, because other work on the machine lengthens seconds but hardly that.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 GROUPBY = "louvain"
 YARDSTICK = "wilcoxon"
 WARM_UP_CELLS = 300
-WHOLE, STEP, RATIO = "seconds, end to end", "seconds, ranking alone", "times Scanpy's Wilcoxon"
+WHOLE, PROCESSOR = "seconds, end to end", "processor seconds"
+STEP, RATIO = "seconds, ranking alone", "times Scanpy's Wilcoxon"
 
 
 def measure(adata: AnnData) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -37,15 +39,17 @@ def measure(adata: AnnData) -> tuple[pd.DataFrame, dict[str, str]]:
     rows, missing = [], {}
     for name in RANKINGS:
         fresh = adata.copy()
+        before = time.process_time()
         whole = rank(fresh, GROUPBY, [name])
+        processor = time.process_time() - before
         if name in whole.missing:
             missing[name] = whole.missing[name]
             continue
         again = rank(fresh, GROUPBY, [name]).seconds[name] if name in WITH_ENCODER else float("nan")
-        rows.append({"ranking": name, WHOLE: whole.seconds[name], STEP: again})
+        rows.append({"ranking": name, WHOLE: whole.seconds[name], PROCESSOR: processor, STEP: again})
         print(f"{name}: {whole.seconds[name]:.2f} s", flush=True)
     table = pd.DataFrame(rows)
-    table[RATIO] = table[WHOLE] / table.loc[table["ranking"] == YARDSTICK, WHOLE].item()
+    table[RATIO] = table[PROCESSOR] / table.loc[table["ranking"] == YARDSTICK, PROCESSOR].item()
     return table, missing
 
 
@@ -53,11 +57,12 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Bars on a logarithmic axis, the fastest at the top; the ranking alone as a second, narrow bar."""
     ordered = table.sort_values(WHOLE, ascending=False)
     figure, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
+    seconds, steps = ordered[WHOLE], ordered[STEP]
     colors = ["black" if name == "ACE" else "0.72" for name in ordered["ranking"]]
-    ax.barh(ordered["ranking"], ordered[WHOLE], color=colors, height=0.7)
-    ax.barh(ordered["ranking"], ordered[STEP].fillna(0.0), color=style("DESeq2")["color"], height=0.28)
-    for y, row in enumerate(ordered.itertuples(index=False)):
-        ax.text(row[1] * 1.08, y, f"{row[1]:.2g} s", va="center", fontsize="small")
+    ax.barh(ordered["ranking"], seconds, color=colors, height=0.7)
+    ax.barh(ordered["ranking"], steps.fillna(0.0), color=style("DESeq2")["color"], height=0.28)
+    for y, value in enumerate(seconds):
+        ax.text(value * 1.08, y, f"{value:.2g} s", va="center", fontsize="small")
     ax.set_xscale("log")
     ax.set_xlabel("seconds on PBMC3k (orange: without training the encoder)")
     ax.spines[["right", "top"]].set_visible(False)
