@@ -7,9 +7,6 @@ Prints one Markdown table for each. Data come from `--data` or the environment v
 
 from __future__ import annotations
 
-import argparse
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -17,6 +14,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 import torch
+from _report import markdown, parse, parser
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
@@ -25,6 +23,7 @@ from ace_scanpy import models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -129,21 +128,14 @@ class FixedGates(models.FeatureGates):
 
 def main() -> None:
     parts: dict[str, Callable[[Path, int], pd.DataFrame]] = {"clusters": clusters, "batches": batches, "genes": genes}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *parts], default=[])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=os.environ.get("ACE_DATA_DIR"))
-    given = parser.parse_args()
-    if given.data is None:
-        parser.error("give --data or set ACE_DATA_DIR")
+    arguments = parser(__doc__)
+    arguments.add_argument("parts", nargs="*", choices=[[], *parts], default=[])
+    arguments.add_argument("--seeds", type=int, default=3)
+    given = parse(arguments)
     sc.settings.verbosity = 0
     for name in given.parts or parts:
-        table = parts[name](Path(given.data), given.seeds).reset_index()
-        print(f"\n{parts[name].__doc__} Median of {given.seeds} seeds.\n")
-        print("| " + " | ".join(map(str, table.columns)) + " |")
-        print("|---" * len(table.columns) + "|")
-        for row in table.itertuples(index=False):
-            print("| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) + " |", flush=True)
+        table = parts[name](given.data, given.seeds).reset_index()
+        print(f"\n{parts[name].__doc__} Median of {given.seeds} seeds.\n\n{markdown(table)}", flush=True)
 
 
 if __name__ == "__main__":

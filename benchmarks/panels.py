@@ -7,34 +7,26 @@ Data come from `--data` or the environment variable ACE_DATA_DIR. One set of def
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
 import pandas as pd
 import scanpy as sc
+from _rankings import DE_RANKINGS
+from _report import header, markdown, parse, parser, write
 
 import ace_scanpy as ace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     from anndata import AnnData
 
 SIZES = (5, 18, 54)
 FEWEST_CELLS = 50
-DE_RANKINGS = {
-    "t-test": {"method": "t-test"},
-    "t-test |score|": {"method": "t-test", "rankby_abs": True},
-    "wilcoxon": {"method": "wilcoxon"},
-    "wilcoxon |score|": {"method": "wilcoxon", "rankby_abs": True},
-    "logreg": {"method": "logreg"},
-}
 
 
 def log_normalised(adata: AnnData, n_top_genes: int | None = None) -> AnnData:
@@ -111,40 +103,24 @@ def run(name: str, adata: AnnData, groupby: str, n_seeds: int) -> Iterator[dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", help="only data sets whose name starts with this")
-    parser.add_argument("--data", type=Path, default=os.environ.get("ACE_DATA_DIR"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    given = parser.parse_args()
-    if given.data is None:
-        parser.error("give --data or set ACE_DATA_DIR")
+    arguments = parser(__doc__)
+    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--only", help="only data sets whose name starts with this")
+    given = parse(arguments)
     sc.settings.verbosity = 0
     start = time.perf_counter()
-    chosen = (d for d in datasets(Path(given.data)) if d[0].startswith(given.only or ""))
+    chosen = (d for d in datasets(given.data) if d[0].startswith(given.only or ""))
     rows: list[dict[str, object]] = []
     for data in chosen:
         rows += run(*data, given.seeds)
         print(f"{data[0]} done after {time.perf_counter() - start:.0f} s", flush=True)
     table = pd.DataFrame(rows)
-    given.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(given.out / "panels.csv", index=False)
     columns = [*(f"auroc_{size}" for size in SIZES), "abs_r", "signed_r", "seconds", "explain_seconds"]
-    medians = table.groupby(["data", "ranking"], sort=False)[columns].median()
-    seconds = time.perf_counter() - start
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, scanpy {sc.__version__}, "
-        f"ace_scanpy {ace.__version__}; ACE: median of {given.seeds} seeds; {seconds:.0f} s in all.",
-        "",
-        "| data | ranking | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 2) + "|",
-        *(
-            f"| {d} | {r} | " + " | ".join(f"{v:.4f}" for v in row) + " |"
-            for (d, r), row in zip(medians.index, medians.to_numpy(), strict=True)
-        ),
-    ]
-    (given.out / "panels.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    medians = table.groupby(["data", "ranking"], sort=False)[columns].median().reset_index()
+    seeds = f"ACE the median of 0 to {given.seeds - 1}"
+    heading = header("python benchmarks/panels.py", seeds, time.perf_counter() - start)
+    write(given.out, "panels", [heading, markdown(medians, 4)])
 
 
 if __name__ == "__main__":
