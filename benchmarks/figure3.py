@@ -116,14 +116,14 @@ def measure(
     panels = sorted({t.columns for t in tasks}, key=len, reverse=True)
     members = {(t.grouping, t.group): (adata.obs[t.grouping] == t.group).to_numpy() for t in tasks}
     print(f"{len(tasks)} panels to judge", flush=True)
-    parallel = Parallel(n_jobs=jobs, batch_size=1, return_as="generator")
-    judged = parallel(delayed(judge)(expression, task, members[task.grouping, task.group]) for task in tasks)
+    in_turn = Parallel(n_jobs=jobs, batch_size=1, return_as="generator")
+    judged = in_turn(delayed(judge)(expression, task, members[task.grouping, task.group]) for task in tasks)
     areas = {}
     for task, found in zip(tasks, judged, strict=True):
         areas[task] = found
         if len(areas) % 100 == 0:
             print(f"{len(areas)} panels judged", flush=True)
-    correlated = parallel(delayed(correlate)(expression, panel) for panel in panels)
+    correlated = Parallel(n_jobs=jobs)(delayed(correlate)(expression, panel) for panel in panels)
     correlations = dict(zip(panels, correlated, strict=True))
     rows: list[dict[str, object]] = []
     for name, share, size, task in wanted:
