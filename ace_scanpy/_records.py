@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from ._labels import Labels
     from ._matrix import GeneMatrix
 
 KIND = "autoencoder"
@@ -121,6 +122,19 @@ def latent(adata: AnnData, use_rep: str) -> NDArray[np.float32]:
         )
         raise KeyError(msg)
     return np.asarray(adata.obsm[use_rep])
+
+
+def fitted(adata: AnnData, use_rep: str, labels: Labels) -> tuple[Autoencoder, GeneMatrix]:
+    """The encoder's copy fitted to these labels, and the matrix that it reads; raises where there is none."""
+    record = require(adata, use_rep)
+    model = record.fit(labels.key, digest(labels.codes))
+    if model is None:
+        msg = (
+            f"The encoder {use_rep!r} has not been fitted to obs[{labels.key!r}] with these cells and labels. "
+            f"Run `ace.tl.explain(adata, {labels.key!r})` first."
+        )
+        raise ValueError(msg)
+    return model, matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
 
 
 def missing(adata: AnnData, use_rep: str) -> str:

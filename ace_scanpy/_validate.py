@@ -60,7 +60,7 @@ def obs_key(adata: AnnData, name: str, key: object) -> str:
     if not isinstance(key, str) or key not in adata.obs.columns:
         msg = f"`{name}`={key!r} not found in `adata.obs`. Available keys: {listed(adata.obs.columns)}."
         raise KeyError(msg)
-    return str(key)
+    return key
 
 
 def uns_key(name: str, key: object, reserved: Collection[str]) -> str:

@@ -213,7 +213,7 @@ def draw(table: pd.DataFrame, members: dict[str, pd.DataFrame], path: Path) -> N
             ax.set_title(f"{title}\n{'ACE k-means' if grouping == KMEANS else grouping}", fontsize="medium")
         for ax in row[: len(groupings)]:
             lowest = means.loc[means["metric"] == "auroc", "mean"].min()
-            ax.set_ylim(max(lowest - 0.01, 0.9), 1.001)
+            ax.set_ylim(lowest - 0.01, 1.001)
         handles, labels = row[0].get_legend_handles_labels()
         row[-1].legend(handles, labels, title=family, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     for ax in grid[-1]:

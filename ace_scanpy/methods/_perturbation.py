@@ -24,7 +24,7 @@ _CELLS = 60
 _EPSILON = 0.3
 _REACH = 2.5
 _WANTED = 0.95
-# Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18 and no AUROC.
+# Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18.
 _STEPS = 60
 _WIDTH = 0.1
 _MEMORY = 2**26  # floats

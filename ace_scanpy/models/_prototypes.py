@@ -89,6 +89,11 @@ class NeuralizedClustering(nn.Module):
         """Soft assignment :math:`p_c`, shape ``(..., n_groups)`` (equation 4)."""
         return self.scores(z).softmax(dim=-1)
 
+    def confidence(self, z: Tensor) -> Tensor:
+        """Difference of the two largest soft assignments, in [0, 1], shape ``(...)``."""
+        largest, second = self.probabilities(z).topk(2, dim=-1).values.unbind(dim=-1)
+        return largest - second
+
 
 def logits_from_scores(scores: Tensor) -> Tensor:
     r"""Equation 5 from :math:`l_c=-\beta o_c`: :math:`l_c-\log\sum_{k\ne c}e^{l_k}`, without forming all pairs.

@@ -17,7 +17,6 @@ from .. import _keys, _labels, _records, _rgg, _validate
 from .._docs import document
 from ..models import from_labels
 from ..models._sampling import encode
-from ..tl._cluster import confidence
 from . import _figures
 
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ def embedding(
     Raises
     ------
     KeyError
-        For a column, basis or encoder that does not exist, and for labels that were not explained.
+        For a column, basis or encoder that does not exist.
+    ValueError
+        For labels that were not explained.
 
     Examples
     --------
@@ -156,22 +157,14 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     """Neuralised assignment and its confidence, stored ones for clusters and anew for labels."""
     if groupby in adata.uns.get(_keys.RECORDS, {}) and _keys.confidence(groupby) in adata.obs:
         return _labels.as_categorical(adata.obs[groupby]), adata.obs[_keys.confidence(groupby)].to_numpy()
-    record = _records.require(adata, use_rep)
     labels = _labels.read(adata, groupby)
-    model = record.fit(labels.key, _records.digest(labels.codes))
-    if model is None:
-        msg = (
-            f"The encoder {use_rep!r} has no copy fitted to obs[{groupby!r}] as it is now. "
-            f"Run `ace.tl.explain(adata, {groupby!r})` first."
-        )
-        raise KeyError(msg)
-    matrix = _records.matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
-    latent = encode(model.encoder, matrix)
-    clustering = from_labels(torch.from_numpy(latent), torch.tensor(labels.codes))
-    groups = clustering.assign(torch.from_numpy(latent)).tolist()
+    model, matrix = _records.fitted(adata, use_rep, labels)
+    latent = torch.from_numpy(encode(model.encoder, matrix))
+    clustering = from_labels(latent, torch.tensor(labels.codes))
+    groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])
     assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)
-    return assigned, confidence(clustering, latent)
+    return assigned, clustering.confidence(latent).numpy()
 
 
 def _umap(latent: NDArray[np.floating], use_rep: str) -> NDArray[np.floating]:

@@ -16,7 +16,7 @@ from .. import _devices, _keys, _records, _validate
 from .._commit import Results
 from .._docs import document
 from .._progress import bars
-from ..models import NeuralizedClustering, Schedule, from_labels, learn_jointly
+from ..models import Schedule, from_labels, learn_jointly
 from ._embed import batches
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ def compute(
     if joint:
         latent, codes = _jointly(adata, record, kmeans.cluster_centers_, use_rep, seed, results)
     codes = _by_size(codes)
-    clustering = from_labels(torch.from_numpy(latent), torch.from_numpy(codes))
-    assigned = clustering.assign(torch.from_numpy(latent)).numpy()
+    cells = torch.from_numpy(latent)
+    clustering = from_labels(cells, torch.from_numpy(codes))
+    assigned = clustering.assign(cells).numpy()
     names = [str(c) for c in range(clustering.n_groups)]
     results.add("obs", key_added, pd.Categorical.from_codes(assigned.tolist(), categories=pd.Index(names)))
-    results.add("obs", _keys.confidence(key_added), confidence(clustering, latent))
+    results.add("obs", _keys.confidence(key_added), clustering.confidence(cells).numpy())
     results.records[key_added] = {
         "prototypes": clustering.prototypes.numpy(),
         "beta": float(clustering.beta),
@@ -143,12 +144,6 @@ def compute(
         deep=f"added\n    {key_added!r}, the clusters, and {_keys.confidence(key_added)!r} (adata.obs)",
     )
     return results
-
-
-def confidence(clustering: NeuralizedClustering, latent: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Difference of the two largest soft assignments, in [0, 1]."""
-    top = clustering.probabilities(torch.from_numpy(latent)).topk(2, dim=1).values
-    return (top[:, 0] - top[:, 1]).numpy()
 
 
 def choose_n_clusters(latent: NDArray[np.float32], seed: int) -> int:

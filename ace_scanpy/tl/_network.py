@@ -39,19 +39,11 @@ class FlipNetwork:
     @classmethod
     def load(cls, adata: AnnData, use_rep: str, labels: Labels, cells: NDArray[np.intp]) -> FlipNetwork:
         """From the stored record, on the matrix the encoder was trained on; raises where there is no fit."""
-        without = "Or pass `use_rep=None` to leave out the flips."
-        record = _records.load(adata, use_rep)
-        if record is None:
-            msg = f"{_records.missing(adata, use_rep)} {without}"
-            raise KeyError(msg)
-        model = record.fit(labels.key, _records.digest(labels.codes))
-        if model is None:
-            msg = (
-                f"The encoder {use_rep!r} has not been fitted to obs[{labels.key!r}] with these cells and labels. "
-                f"Run `ace.tl.explain(adata, {labels.key!r})` first. {without}"
-            )
-            raise ValueError(msg)
-        matrix = _records.matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
+        try:
+            model, matrix = _records.fitted(adata, use_rep, labels)
+        except (KeyError, ValueError) as error:
+            msg = f"{error.args[0]} Or pass `use_rep=None` to leave out the flips."
+            raise type(error)(msg) from error
         sums = _matrix.group_sums(matrix, labels.codes, labels.n_groups)
         encoder = model.encoder
         weight, _ = encoder.folded()

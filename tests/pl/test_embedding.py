@@ -128,17 +128,17 @@ def test_many_short_names_stand_on_the_cells_and_apart(placed):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    ("arguments", "error", "match"),
     [
-        ({"groupby": "no"}, r"`groupby`='no' not found.*'group'"),
-        ({"basis": "no"}, r"`basis`='no' not found.*'X_place'"),
-        ({"use_rep": "no"}, r"`use_rep`='no' not found"),
-        ({"groupby": "other"}, r"no copy fitted to obs\['other'\].*ace\.tl\.explain\(adata, 'other'\)"),
+        ({"groupby": "no"}, KeyError, r"`groupby`='no' not found.*'group'"),
+        ({"basis": "no"}, KeyError, r"`basis`='no' not found.*'X_place'"),
+        ({"use_rep": "no"}, KeyError, r"`use_rep`='no' not found"),
+        ({"groupby": "other"}, ValueError, r"not been fitted to obs\['other'\].*ace\.tl\.explain\(adata, 'other'\)"),
     ],
 )
-def test_what_is_missing(placed, arguments, match):
+def test_what_is_missing(placed, arguments, error, match):
     placed.obs["other"] = (np.arange(80) % 2).astype(str)
-    with pytest.raises(KeyError, match=match):
+    with pytest.raises(error, match=match):
         ace.pl.embedding(placed, **{"groupby": "group", "basis": "place", "show": False, **arguments})
     assert not plt.get_fignums()
 
