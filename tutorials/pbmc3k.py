@@ -1,8 +1,9 @@
 # %% [markdown]
 # # PBMC3k, from counts to panels
 #
-# The 2,700 blood cells of the standard Scanpy tutorial: from raw counts to clusters, to the panel of each cell type beside the
-# markers that the tutorial names, and to the CD4 T cells of the ACE paper, whose panel is made of what they lack.
+# The 2,700 blood cells of the standard Scanpy tutorial: from raw counts to clusters, to the panel of each cell type
+# beside the markers that the tutorial names, and to the CD4 T cells of the ACE paper, whose panel is made of what
+# they lack.
 #
 # `ace.datasets.pbmc3k()` looks into the folder that the environment variable ACE_DATA_DIR names, then asks Scanpy to
 # download.
@@ -39,8 +40,8 @@ print(f"{adata.n_obs} cells, {adata.var['highly_variable'].sum()} highly variabl
 
 # %% [markdown]
 # ## Embed and cluster
-# An autoencoder of ten dimensions, and k-means on it, written as a neural network. With labels of your own (Leiden, cell
-# types) skip this: `ace.tl.explain(adata, "leiden")` is enough.
+# An autoencoder of ten dimensions, and k-means on it, written as a neural network. With labels of your own (Leiden,
+# cell types) skip this: `ace.tl.explain(adata, "leiden")` is enough.
 
 # %%
 ace.tl.embed(adata, rng=0)
@@ -54,8 +55,8 @@ print(adata.obs["ace_cluster"].value_counts().to_string())
 print(pd.crosstab(adata.obs["louvain"], adata.obs["ace_cluster"]).to_string())
 
 # %% [markdown]
-# Cells in the latent space: on the left by cluster, on the right by how sure the assignment is. Yellow cells lie well inside
-# their cluster, dark ones between two.
+# Cells in the latent space: on the left by cluster, on the right by how sure the assignment is. Yellow cells lie well
+# inside their cluster, dark ones between two.
 
 # %%
 ace.pl.embedding(adata, "ace_cluster")
@@ -65,8 +66,8 @@ plt.savefig(folder / "pbmc3k_embedding.png", dpi=120, bbox_inches="tight")
 
 # %% [markdown]
 # ## Explain the clusters
-# For each cluster, a small change of the genes that moves its cells to every other cluster. A plus means enriched, a minus
-# depleted.
+# For each cluster, a small change of the genes that moves its cells to every other cluster. A plus means enriched, a
+# minus depleted.
 
 # %%
 ace.tl.explain(adata, "ace_cluster")
@@ -92,8 +93,8 @@ print(ace.get.summary(typed, n_genes=4).round(2).to_string())
 
 # %% [markdown]
 # ### Beside the Scanpy tutorial's markers
-# The tutorial names the types by these genes. For each: its place in the panel ranking of its type, and in Scanpy's Wilcoxon
-# ranking of the same genes.
+# The tutorial names the types by these genes. For each: its place in the panel ranking of its type, and in Scanpy's
+# Wilcoxon ranking of the same genes.
 
 # %%
 MARKERS = {
@@ -121,8 +122,8 @@ for group, genes in MARKERS.items():
 print(pd.DataFrame(rows, columns=["group", "marker", "place in panel", "score", "place in Wilcoxon"]).to_string())
 
 # %% [markdown]
-# A marker without a score is not wrong: either it is not among the highly variable genes that the encoder reads, or the genes
-# of the panel already tell the group from every other, and the marker would only repeat them.
+# A marker without a score is not wrong: either it is not among the highly variable genes that the encoder reads, or
+# the genes of the panel already tell the group from every other, and the marker would only repeat them.
 
 # %%
 ace.pl.panel(typed, n_genes=10)
@@ -131,8 +132,8 @@ ace.pl.panel(typed, n_genes=10)
 plt.savefig(folder / "pbmc3k_types.png", dpi=120)
 
 # %% [markdown]
-# The same as a heatmap: a column is a gene, a row a cell type, red is enriched and blue depleted. A plus or minus marks a gene
-# among the type's own top five. Read a column to see of which other types the gene says something.
+# The same as a heatmap: a column is a gene, a row a cell type, red is enriched and blue depleted. A plus or minus
+# marks a gene among the type's own top five. Read a column to see of which other types the gene says something.
 
 # %%
 ace.pl.importance(typed, n_genes=5)
@@ -142,8 +143,8 @@ plt.savefig(folder / "pbmc3k_importance.png", dpi=120)
 
 # %% [markdown]
 # ## The CD4 T cells
-# "Much of CD4's cell identity may be due to inhibition rather than activation of specific genes", says the paper (section
-# 5.2), after finding 15 of the 18 top genes depleted. Here:
+# "Much of CD4's cell identity may be due to inhibition rather than activation of specific genes", says the paper
+# (section 5.2), after finding 15 of the 18 top genes depleted. Here:
 
 # %%
 panel = ace.get.panel(typed, "CD4 T cells", size=18)
@@ -152,13 +153,13 @@ highest = typed[:, panel["names"]].to_df().groupby(typed.obs["louvain"], observe
 print(panel.assign(highest_in=highest.to_numpy()).round(3).to_string())
 
 # %% [markdown]
-# `highest_in` says what each depleted gene is for: it is the gene that would have to go up to make a CD4 T cell look like
-# that type.
+# `highest_in` says what each depleted gene is for: it is the gene that would have to go up to make a CD4 T cell look
+# like that type.
 
 # %% [markdown]
 # ### Against the nearest neighbour
-# Against all blood cells, most of the panel is spent on types that are easy to tell apart. Against the CD8 T cells alone, it
-# is not.
+# Against all blood cells, most of the panel is spent on types that are easy to tell apart. Against the CD8 T cells
+# alone, it is not.
 
 # %%
 ace.tl.explain(typed, "louvain", groups=["CD4 T cells"], reference="CD8 T cells", key_added="cd4_vs_cd8")
@@ -169,8 +170,8 @@ print(f"depleted: {(~panel['enriched']).sum()} of {len(panel)}; with a score: {l
 print(f"of the paper's CCL5 and GZMK: {sorted({'CCL5', 'GZMK'} & set(scored['names']))}")
 
 # %% [markdown]
-# The genes with a score are those that a CD4 T cell has to switch on to be taken for a CD8 T cell; the others, with a score of
-# exactly 0, are not needed for that.
+# The genes with a score are those that a CD4 T cell has to switch on to be taken for a CD8 T cell; the others, with a
+# score of exactly 0, are not needed for that.
 
 # %%
 ace.pl.panel(typed, groups=["CD4 T cells"], n_genes=18, key="cd4_vs_cd8")
@@ -179,8 +180,8 @@ ace.pl.panel(typed, groups=["CD4 T cells"], n_genes=18, key="cd4_vs_cd8")
 plt.savefig(folder / "pbmc3k_cd4_vs_cd8.png", dpi=120)
 
 # %% [markdown]
-# The genes themselves in the two groups, drawn by Scanpy through `ace.pl`. What to see: the left half of each violin, the CD4
-# T cells, is flat at zero where the right half, the CD8 T cells, is not.
+# The genes themselves in the two groups, drawn by Scanpy through `ace.pl`. What to see: the left half of each violin,
+# the CD4 T cells, is flat at zero where the right half, the CD8 T cells, is not.
 
 # %%
 ace.pl.rank_genes_groups_violin(typed, ["CD4 T cells"], n_genes=6, key="cd4_vs_cd8")

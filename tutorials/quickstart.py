@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Quickstart
 #
-# What makes each cluster of 700 blood cells what it is? The data ship inside Scanpy, so this page needs no network, and
-# nothing is prepared first: it takes one call.
+# What makes each cluster of 700 blood cells what it is? The data ship inside Scanpy, so this page needs no network,
+# and nothing is prepared first: it takes one call.
 
 # %% tags=["script"]
 """As a script, `python tutorials/quickstart.py [FOLDER]`, it saves its pictures to FOLDER (default: figures)."""
@@ -19,8 +19,8 @@ folder.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Data
-# The cells are clustered already: `obs["louvain"]`. Here `X` is scaled, and `raw` holds the log-normalised expression that
-# `ace_scanpy` wants to see.
+# The cells are clustered already: `obs["louvain"]`. Here `X` is scaled, and `raw` holds the log-normalised expression
+# that `ace_scanpy` wants to see.
 
 # %%
 import scanpy as sc
@@ -39,8 +39,8 @@ ace.tl.explain(adata, "louvain", use_raw=True)
 
 # %% [markdown]
 # ## The panel of each cluster
-# The genes that have to change to move the cluster's cells to *every* other cluster, the most important first. A plus means
-# enriched (the gene has to go down), a minus depleted (it has to go up).
+# The genes that have to change to move the cluster's cells to *every* other cluster, the most important first. A plus
+# means enriched (the gene has to go down), a minus depleted (it has to go up).
 
 # %%
 for cluster in adata.obs["louvain"].cat.categories:
@@ -50,8 +50,9 @@ for cluster in adata.obs["louvain"].cat.categories:
     print(f"cluster {cluster:>2} ({n_cells:>3} cells)  {'  '.join(genes)}")
 
 # %% [markdown]
-# The same as bars. Look at the side first: bars to the right are enriched genes, hatched bars to the left are genes that the
-# cluster lacks and at least one other cluster has. Then at the length: a gene that repeats a longer bar has a short one.
+# The same as bars. Look at the side first: bars to the right are enriched genes, hatched bars to the left are genes
+# that the cluster lacks and at least one other cluster has. Then at the length: a gene that repeats a longer bar has
+# a short one.
 
 # %%
 ace.pl.panel(adata, n_genes=8)
@@ -61,16 +62,16 @@ plt.savefig(folder / "panels.png", dpi=120)
 
 # %% [markdown]
 # ## How far to trust it
-# `fidelity` is the share of a cluster's cells that the explained network puts into that cluster, `flip_rate` the share that
-# the change of the genes moves, and `panel_size` the number of genes that is enough for 95 % of them.
+# `fidelity` is the share of a cluster's cells that the explained network puts into that cluster, `flip_rate` the
+# share that the change of the genes moves, and `panel_size` the number of genes that is enough for 95 % of them.
 
 # %%
 print(ace.get.summary(adata, n_genes=3).round(2).to_string())
 
 # %% [markdown]
 # ## On with Scanpy
-# The result has the layout of `sc.tl.rank_genes_groups`, so every Scanpy plot and getter works on it. In the picture, a
-# group's own genes stand under its bracket: dark and large for enriched ones, pale and small for depleted ones.
+# The result has the layout of `sc.tl.rank_genes_groups`, so every Scanpy plot and getter works on it. In the picture,
+# a group's own genes stand under its bracket: dark and large for enriched ones, pale and small for depleted ones.
 
 # %%
 sc.pl.rank_genes_groups_dotplot(adata, n_genes=3, use_raw=True, dendrogram=False)
@@ -80,4 +81,4 @@ plt.savefig(folder / "dotplot.png", dpi=120, bbox_inches="tight")
 print(f"saved {folder / 'panels.png'} and {folder / 'dotplot.png'}")
 
 # %% [markdown]
-# Next: [PBMC3k from counts to panels](pbmc3k), or [how to read a panel](reading_panels).
+# Next: [PBMC3k from counts to panels](pbmc3k.ipynb), or [how to read a panel](reading_panels.ipynb).

@@ -33,7 +33,7 @@ def symsim(
     batch_size: float = 1.0,
     rng: int | np.random.Generator = 0,
 ) -> AnnData:
-    """Simulated cells in clusters, with the genes that truly make them, by the model of SymSim (Zhang et al. 2019).
+    r"""Simulated cells in clusters, with the genes that truly make them, by the model of SymSim (Zhang et al. 2019).
 
     Each cell has extrinsic variation factors (EVFs), each gene answers to some of them, and together they set the rates
     at which the gene's promoter opens (kon), closes (koff) and makes molecules (s); molecules follow the
@@ -94,7 +94,7 @@ def symsim(
         `"causal"`, `"dependent"` or `"noise"`; causal genes come first, the strongest at the top.
     `var["symsim_gene"]`, `var["nDiffEVF"]`, `var["n_de_pairs"]`, `var["mean_abs_log2fc"]`, `var["n_parents"]`
         Number of the gene in the background, from 1 (0: dependent); differential factors that act on it and pairs of
-        clusters in which it is differential (-1: dependent); mean of |log2 fold change| over those pairs;
+        clusters in which it is differential (-1: dependent); mean of \|log2 fold change\| over those pairs;
         causal genes that a dependent one is made of.
     `varm["weights"]` : float64, 220 × 20
         Weights of the causal genes (`uns["causal_names"]`) in each dependent gene; 0 elsewhere.
