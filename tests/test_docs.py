@@ -17,7 +17,7 @@ TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 def _listed(module):
     """Names in the autosummaries of one module on the API page."""
     page = (ROOT / "docs" / "api.md").read_text()
-    head = rf"\.\. currentmodule:: ace_scanpy\.{module}\n\n\.\. autosummary::\n   :toctree: generated\n\n"
+    head = rf"\.\. currentmodule:: ace_scanpy\.{module}\n\n\.\. autosummary::\n(?:   :.+\n)+\n"
     return [name for names in re.findall(head + r"((?:   \w+\n)+)", page) for name in names.split()]
 
 

@@ -63,8 +63,8 @@ for metric, best in (("auroc", "idxmax"), ("knn_jaccard", "idxmin"), ("abs_r", "
     print(f"{metric:<12}", getattr(means.loc[metric], best)().to_dict())
 
 # %% [markdown]
-# No method is best at everything, and the answer is another on other data; that is why there is a function and not a
-# claim.
+# Where more than one name stands in these lines, no ranking is best at everything. On other data the names may be
+# others; that is why there is a function and not a claim.
 #
 # The same as curves. Compare lines at the number of genes that you can afford; bars are standard errors over groups,
 # and the same groups are behind every line.

@@ -73,8 +73,9 @@ ace.pl.panel(adata, groups=[group], n_genes=15)
 plt.savefig(folder / "reading_panel.png", dpi=120)
 
 # %% [markdown]
-# The sign is that of the change, most of which may be owed to one neighbour; a fold change compares with all other
-# cells together. The two may differ, and where they do the gene is of interest for a single neighbour:
+# Score, `delta` and fold change sum up the other groups in different ways. A fold change compares with all other
+# cells together, `delta` is a plain mean, and the sign of a score is that of the larger share of the changes. Where
+# the signs differ, the gene is of interest for some neighbours only:
 
 # %%
 agree = (panel["scores"] > 0) == (panel["logfoldchanges"] > 0)
@@ -88,17 +89,8 @@ print(panel[~agree].head(5).round(3).to_string())
 # %%
 means = adata.raw.to_adata().to_df().groupby(adata.obs["bulk_labels"], observed=True).mean()
 lacking = panel.loc[~panel["enriched"], "names"].head(10)
-print(
-    pd.DataFrame(
-        {
-            "mean here": means.loc[group, lacking],
-            "highest mean": means[lacking].max(),
-            "in": means[lacking].idxmax(),
-        }
-    )
-    .round(2)
-    .to_string()
-)
+found = {"mean here": means.loc[group, lacking], "highest": means[lacking].max(), "in": means[lacking].idxmax()}
+print(pd.DataFrame(found).rename_axis("depleted").round(2).to_string())
 higher = means[lacking].max() > means.loc[group, lacking]
 print(f"another group has more of it: {higher.sum()} of {len(lacking)}")
 
@@ -114,13 +106,9 @@ rows = {}
 for other in others:
     ace.tl.explain(adata, "bulk_labels", use_raw=True, groups=[group], reference=other, key_added="one")
     one = ace.get.rank_genes_groups_df(adata, group, key="one")
-    rows[other] = {
-        "genes": int((one["scores"] != 0).sum()),
-        "change": one["delta"].abs().sum(),
-        "top": ", ".join(f"{'+' if up else '-'}{name}" for name, up in zip(one["names"], one["enriched"], strict=True))[
-            :48
-        ],
-    }
+    scored = one[one["scores"] != 0]
+    signed = scored["enriched"].map({True: "+", False: "-"}) + scored["names"].astype(str)
+    rows[other] = {"genes": len(scored), "change": float(scored["delta"].abs().sum()), "top": ", ".join(signed.head(5))}
 contrasts = pd.DataFrame.from_dict(rows, orient="index").sort_values("change")
 print(contrasts.round(1).to_string())
 neighbour = contrasts.index[0]
