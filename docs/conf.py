@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from sphinx.util import logging
-
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
@@ -17,7 +15,7 @@ import ace_scanpy
 
 os.environ.pop("MPLBACKEND", None)  # pictures of the tutorials go into the pages, whatever the shell is set to
 for name in _notebooks.write(HERE / "tutorials"):
-    logging.getLogger(__name__).info("tutorials/%s.py is not run: PBMC3k is not on this machine", name, color="yellow")
+    print(f"tutorials/{name}.py is not run: PBMC3k is not on this machine", file=sys.stderr)
 
 project = "ace_scanpy"
 author = "The ace_scanpy authors"
