@@ -34,6 +34,8 @@ default_role = "literal"
 
 html_theme = "sphinx_book_theme"
 html_title = "ace_scanpy"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "navbar_persistent": []}
 html_show_copyright = False
 
