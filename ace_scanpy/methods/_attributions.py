@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..models import Encoder, NeuralizedClustering
     from ..models._sampling import CellSource
-    from ._perturbation import Contrasts
+    from ._contrasts import Contrasts
 
 _CELLS = 100
 _BACKGROUND = 200
@@ -112,9 +112,9 @@ def attribute(
     draws = _SMOOTHGRAD_DRAWS if kind == "smoothgrad" else _SHAP_DRAWS
     size = max(1, _BLOCK // (draws * encoder.n_genes))
     rows = []
-    for group in contrasts.groups:
+    for row, group in enumerate(contrasts.groups):
         rng = np.random.default_rng([seed, group])
-        others = contrasts.others(group)
+        others = contrasts.others(row)
         cells = _sample(codes, group, _CELLS, rng)
         background = np.concatenate([_sample(codes, t, -(-_BACKGROUND // len(others)), rng) for t in others])
         standardized, against = (

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._labels import Labels
-    from ..methods._perturbation import Rest, Weights
+    from ..methods._contrasts import Rest
+    from ..methods._perturbation import Weights
     from ._request import Request
 
 _LOW_FIDELITY = 0.9
@@ -278,6 +279,7 @@ def _compute(adata: AnnData, request: Request) -> Results:
         sums,
         fidelity,
         request.method,
+        request.versus(labels),
         n_genes=request.n_genes,
         pts=request.pts,
     )

@@ -103,6 +103,7 @@ def _ace(given: GivenNetwork) -> Found:
         delta=found.delta,
         flip_rate=found.flip_rate,
         panel_size=found.panel_size,
+        pairs=found.pairs,
     )
 
 

@@ -9,7 +9,8 @@ from scanpy import logging as logg
 
 from .. import _keys, _labels, _matrix, _records, _validate, methods
 from .._extras import require
-from ..methods._perturbation import Rest, Weights
+from ..methods._contrasts import Rest
+from ..methods._perturbation import Weights
 from . import _embed
 from ._rankers import METHODS
 
@@ -60,6 +61,10 @@ class Request:
             msg = f"`groups`={self.groups!r} leaves no group to explain beside the reference {self.reference!r}."
             raise ValueError(msg)
         return methods.Contrasts(tuple(sorted(tested)), labels.n_groups, against, self.rest)
+
+    def versus(self, labels: Labels) -> str:
+        """What `params["reference"]` says."""
+        return "rest" if self.reference == "rest" else labels.names[labels.group("reference", self.reference)]
 
 
 def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
