@@ -37,7 +37,7 @@ def panel_size(
     encoder, clustering
         The explained network.
     cells
-        Pre-activations of the group's cells, shape ``(n_cells, n_hidden)``.
+        Pre-activations of the group's cells, shape ``(n_cells, width)``.
     deltas
         One perturbation per contrast, shape ``(n_targets, n_genes)``.
     order
@@ -58,12 +58,13 @@ def panel_size(
         return 0
     n_moved = int(moved_at[-1]) + 1  # longer prefixes move nothing more
     used = order[:n_moved]
-    steps = deltas[:, used].unsqueeze(2) * encoder.weight.T[used]
-    shifts = steps.cumsum(dim=1)  # (n_targets, n_moved, n_hidden)
+    place = torch.full_like(order, n_moved)
+    place[used] = torch.arange(n_moved, device=order.device)
     everywhere = torch.full_like(targets, source)
 
     def rates(contrast: int, prefixes: Tensor) -> Tensor:
-        moved = encoder.tail(cells + shifts[contrast, prefixes].unsqueeze(1))
+        cut = deltas[contrast] * (place <= prefixes.unsqueeze(1))
+        moved = encoder.tail(cells + encoder.shift(cut).unsqueeze(1))
         one = slice(contrast, contrast + 1)
         flips = is_flipped(clustering.scores(moved).flatten(0, 1)[None], everywhere[one], targets[one], objective)
         return flips.view(len(prefixes), len(cells)).float().mean(dim=1)

@@ -138,7 +138,7 @@ def explain(
         As in the paper.
     """
     parts = []
-    for groups in _chunks(contrasts, encoder.n_genes, encoder.weight.shape[0]):
+    for groups in _chunks(contrasts, encoder.n_genes, encoder.width):
         cells = SourceCells.from_expression(encoder, [_sample(source, codes, g, seed) for g in groups])
         parts.append(_explain_chunk(encoder, clustering, cells, groups, means, contrasts, weights, alpha, lam))
     stacked = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Explanation)}
@@ -170,7 +170,7 @@ def _explain_chunk(
     alpha: float,
     lam: float | None,
 ) -> Explanation:
-    like = encoder.weight
+    like = cells.preactivation
     pairs = [(row, g, t) for row, g in enumerate(groups) for t in contrasts.targets(g)]
     rows, source, target = torch.tensor(pairs, device=like.device).T
     lower, upper, difference = _reach(means, contrasts, pairs)
