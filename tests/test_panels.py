@@ -31,7 +31,9 @@ def ranked(deltas):
 
 
 def ours(q, order, objective, wanted):
-    encoder = SimpleNamespace(weight=torch.tensor(q.weight), tail=lambda a: torch.tanh(a) @ torch.tensor(q.back).T)
+    encoder = SimpleNamespace(
+        shift=lambda delta: delta @ torch.tensor(q.weight).T, tail=lambda a: torch.tanh(a) @ torch.tensor(q.back).T
+    )
     targets = torch.arange(1, len(q.prototypes))[: len(q.deltas)]
     clustering = NeuralizedClustering(torch.tensor(q.prototypes), 1.0)
     values = (torch.tensor(np.ascontiguousarray(v)) for v in (q.cells, q.deltas, order))

@@ -49,7 +49,7 @@ class GroupLogit(nn.Module):
 
     def forward(self, standardized: Tensor) -> Tensor:
         """Shape ``(n_cells, n_genes)`` to ``(n_cells,)``."""
-        logits = self.clustering(self.encoder.tail(self.encoder.first(standardized)))
+        logits = self.clustering(self.encoder.tail(self.encoder.from_standardized(standardized)))
         logit = logits[:, self.group]
         return logit if self.reference is None else logit - logits[:, self.reference]
 
@@ -108,7 +108,7 @@ def attribute(
         ``"smoothgrad"``, or ``"shap"``, whose background are cells of the other groups, equally many of each, or of the
         reference.
     """
-    device = encoder.weight.device
+    device = encoder.mean.device
     draws = _SMOOTHGRAD_DRAWS if kind == "smoothgrad" else _SHAP_DRAWS
     size = max(1, _BLOCK // (draws * encoder.n_genes))
     rows = []

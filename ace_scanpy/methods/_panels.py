@@ -27,7 +27,7 @@ class Prefixes:
     encoder, clustering
         The explained network.
     cells
-        Pre-activations of the group's cells, shape ``(n_cells, n_hidden)``.
+        Pre-activations of the group's cells, shape ``(n_cells, width)``.
     deltas
         One perturbation per contrast, shape ``(n_targets, n_genes)``.
     order
@@ -54,16 +54,15 @@ class Prefixes:
         return int(moved_at[-1]) + 1 if len(moved_at) else 0
 
     @cached_property
-    def _shifts(self) -> Tensor:
-        """What each prefix adds to the first layer, shape ``(n_targets, n_moved, n_hidden)``."""
-        used = self.order[: self.n_moved]
-        steps = self.deltas[:, used].unsqueeze(2) * self.encoder.weight.T[used]
-        return steps.cumsum(dim=1)
+    def _place(self) -> Tensor:
+        """Place of each gene in the order."""
+        return self.order.argsort()
 
     @torch.no_grad()
     def rates(self, contrast: int, sizes: Tensor) -> Tensor:
-        """Share of the cells that prefixes of these sizes flip in one contrast; sizes from 1 to `n_moved`."""
-        moved = self.encoder.tail(self.cells + self._shifts[contrast, sizes - 1].unsqueeze(1))
+        """Share of the cells that prefixes of these sizes flip in one contrast."""
+        cut = self.deltas[contrast] * (self._place < sizes.unsqueeze(1))
+        moved = self.encoder.tail(self.cells + self.encoder.shift(cut).unsqueeze(1))
         scores = self.clustering.scores(moved).flatten(0, 1)[None]
         source = torch.full_like(self.targets[:1], self.source)
         flips = is_flipped(scores, source, self.targets[contrast : contrast + 1], self.objective)

@@ -106,7 +106,7 @@ def explain(
         As in the paper.
     """
     parts = []
-    for rows in _chunks(contrasts, encoder.n_genes, encoder.weight.shape[0]):
+    for rows in _chunks(contrasts, encoder.n_genes, encoder.width):
         sampled = [sample(source, codes, contrasts.groups[row], seed) for row in rows]
         cells = SourceCells.from_expression(encoder, sampled)
         parts.append(_explain_chunk(encoder, clustering, cells, rows, means, contrasts, weights, alpha, lam))
@@ -143,7 +143,7 @@ def _explain_chunk(
     alpha: float,
     lam: float | None,
 ) -> Explanation:
-    like = encoder.weight
+    like = cells.preactivation
     asked = [(i, row, t) for i, row in enumerate(rows) for t in contrasts.targets(row)]
     place, row, target = np.array(asked).T
     source = np.array(contrasts.groups)[row]
