@@ -83,7 +83,7 @@ def contrasts(
     wanted = targets if target is None else _members("target", target, targets)
     tidy = pd.concat([_contrasts.table(entry, name).assign(group=name) for name in groups], ignore_index=True)
     tidy = tidy[tidy["target"].isin(wanted)].reset_index(drop=True)
-    tidy["target"] = pd.Categorical(tidy["target"], categories=wanted)
+    tidy["target"] = pd.Categorical(tidy["target"].astype(object), categories=wanted)
     tidy["group"] = pd.Categorical(tidy["group"], categories=groups)
     return tidy[["group", *tidy.columns.drop("group")]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._attributions import Attribution, attribute, expected_gradients, smoothgrad
-from ._contrasts import Contrasts, Pairs, nearest
+from ._contrasts import Contrasts, Pairs, distances, nearest
 from ._deseq2 import deseq2
 from ._gce import gce, translate
 from ._grs import relevance
@@ -19,6 +19,7 @@ __all__ = [
     "Pairs",
     "attribute",
     "deseq2",
+    "distances",
     "expected_gradients",
     "explain",
     "gce",
