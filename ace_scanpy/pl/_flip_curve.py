@@ -27,6 +27,7 @@ _EVERY = 30  # genes up to which every size is drawn
 _POINTS = 30  # sizes beyond, evenly spaced on a logarithm
 _AXES_SIZE = (3.1, 2.5)  # inches
 _ROW = 0.2  # inches of a line of the legend
+_PAD = 0.12  # inches above and below an axes with its legend
 _MARKERS = "osD^vPX*"
 
 
@@ -124,7 +125,8 @@ def _axes(parts: Sequence[Sequence[str]]) -> list[Axes]:
     n_rows = -(-len(parts) // n_columns)
     height = _AXES_SIZE[1] + _ROW * (len(parts[0]) + 1)
     size = (_AXES_SIZE[0] * n_columns + 0.4, height * n_rows)
-    grid = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
+    figure, grid = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(h_pad=_PAD)
     for unused in grid.flat[len(parts) :]:
         unused.remove()
     return list(grid.flat[: len(parts)])

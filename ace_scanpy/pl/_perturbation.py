@@ -140,6 +140,7 @@ def _scale(adata: AnnData, entry: Mapping[str, Any], names: pd.Series) -> NDArra
 
 def _violins(ax: Axes, values: NDArray[np.floating], positions: NDArray[np.floating], style: Mapping[str, Any]) -> None:
     """The distribution of each column, and its mean."""
-    for body in ax.violinplot(values, positions, widths=0.95 * _STEP, showextrema=False)["bodies"]:
+    drawn: dict[str, Any] = ax.violinplot(values, positions, widths=0.95 * _STEP, showextrema=False)
+    for body in drawn["bodies"]:
         body.set(**style, alpha=1.0, linewidth=0.8)
     ax.scatter(positions, values.mean(axis=0), s=14, facecolor="white", edgecolor="black", linewidth=0.8, zorder=3)
