@@ -42,9 +42,9 @@ def sums_for_fold_changes(adata: AnnData, matrix: GeneMatrix, sums: GroupSums, l
 
 
 def log2_fold_changes(
-    adata: AnnData, sums: GroupSums | None, groups: Sequence[int], reference: int | None, n_genes: int
+    adata: AnnData, sums: GroupSums | None, groups: Sequence[int], others: Sequence[Sequence[int]], n_genes: int
 ) -> NDArray[np.float64]:
-    """Per group and gene, ``log2((expm1(mean) + 1e-9) / (expm1(mean of the others) + 1e-9))``.
+    """Per group, its others and gene, ``log2((expm1(mean) + 1e-9) / (expm1(mean of the others) + 1e-9))``.
 
     Means are of the log-normalised values, as in :func:`scanpy.tl.rank_genes_groups`.
     """
@@ -52,35 +52,35 @@ def log2_fold_changes(
         return np.full((len(groups), n_genes), np.nan)
     base = adata.uns.get("log1p", {}).get("base")
     factor = 1.0 if base is None else np.log(base)
-    changes = []
-    for group in groups:
-        totals, n_cells = _others(sums.totals, sums.n_cells, group, reference)
-        mean, other = sums.totals[group] / sums.n_cells[group], totals / n_cells
-        ratio = (np.expm1(mean * factor) + _PSEUDOCOUNT) / (np.expm1(other * factor) + _PSEUDOCOUNT)
-        changes.append(np.log2(ratio))
-    return np.stack(changes)
+    means = sums.totals[groups] / sums.n_cells[groups, None]
+    other_means = _pooled(sums.totals, sums.n_cells, others)
+    return np.log2((np.expm1(means * factor) + _PSEUDOCOUNT) / (np.expm1(other_means * factor) + _PSEUDOCOUNT))
 
 
 def fractions(
-    sums: GroupSums, labels: Labels, groups: Sequence[int], reference: int | None, var_names: pd.Index
+    sums: GroupSums,
+    labels: Labels,
+    names: Sequence[str],
+    groups: Sequence[int],
+    others: Sequence[Sequence[int]],
+    reference: int | None,
+    var_names: pd.Index,
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Fraction of cells expressing each gene, per group and, without a reference, in the others."""
-    shown = [*groups, *([] if reference is None else [reference])]
-    inside = {labels.names[g]: sums.expressing[g] / sums.n_cells[g] for g in labels.display if g in shown}
-    pts = pd.DataFrame(inside, index=var_names)
-    if reference is not None:
-        return pts, None
-    outside = {}
-    for group in groups:
-        expressing, n_cells = _others(sums.expressing, sums.n_cells, group, None)
-        outside[labels.names[group]] = expressing / n_cells
-    return pts, pd.DataFrame(outside, index=var_names)
+    """Fraction of cells expressing each gene, per ranking and in a reference, and without one in the others."""
+    inside = sums.expressing / sums.n_cells[:, None]
+    pts = pd.DataFrame(dict(zip(names, inside[list(groups)], strict=True)), index=var_names)
+    if reference is None:
+        outside = _pooled(sums.expressing, sums.n_cells, others)
+        return pts, pd.DataFrame(dict(zip(names, outside, strict=True)), index=var_names)
+    pts[labels.names[reference]] = inside[reference]
+    return pts[[labels.names[g] for g in labels.display if g == reference or g in groups]], None
 
 
-def _others(
-    values: NDArray[np.float64], n_cells: NDArray[np.int64], group: int, reference: int | None
-) -> tuple[NDArray[np.float64], int]:
-    """Sum and number of cells of the reference, or of all groups but one."""
-    if reference is not None:
-        return values[reference], int(n_cells[reference])
-    return values.sum(axis=0) - values[group], int(n_cells.sum() - n_cells[group])
+def _pooled(
+    values: NDArray[np.float64], n_cells: NDArray[np.int64], sets: Sequence[Sequence[int]]
+) -> NDArray[np.float64]:
+    """Mean over the cells of several groups, for each set of groups."""
+    member = np.zeros((len(sets), len(values)))
+    for row, others in enumerate(sets):
+        member[row, others] = 1.0
+    return (member @ values) / (member @ n_cells)[:, None]

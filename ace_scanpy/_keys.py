@@ -37,6 +37,11 @@ def dendrogram(groupby: str) -> str:
     return f"dendrogram_{groupby}"
 
 
+def of_level(key: str, level: str) -> str:
+    """``uns`` entry of the ranking within one level of a column."""
+    return f"{key}_{stored_name(level)}"
+
+
 def stored_name(name: str) -> str:
     """``name`` as a dictionary key that h5ad and zarr accept: ``/`` would start a new group."""
     return quote(name, safe=" ")

@@ -12,6 +12,8 @@ from scanpy import logging as logg
 from . import _validate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -62,6 +64,12 @@ class Labels:
         found = _validate.members(argument, wanted, ordered)
         return [g for g in self.display if self.categories[g] in found]
 
+    def within(self, inside: NDArray[np.bool_]) -> Labels:
+        """The same grouping of some of the cells, as if there were no others; groups without cells are gone."""
+        place = np.argsort(self.display)[self.codes]
+        categories = [self.categories[g] for g in self.display]
+        return _numbered(self.key, np.where(inside & (self.codes >= 0), place, -1), categories)
+
 
 def as_categorical(column: pd.Series) -> pd.Categorical:
     """`column` as a categorical; numbers, booleans and strings keep their values, sorted."""
@@ -78,22 +86,29 @@ def from_column(column: pd.Series | pd.Categorical, key: str) -> Labels:
     """The groups of a column called `key`, checked likewise."""
     categorical = as_categorical(pd.Series(column))
     codes = np.asarray(categorical.codes, dtype=np.intp)
-    present, first = np.unique(codes[codes >= 0], return_index=True)
-    if len(present) < 2:
+    n_present = len(np.unique(codes[codes >= 0]))
+    if n_present < 2:
         msg = (
-            f"`groupby`={key!r} has {len(present)} group(s) with cells "
-            f"({_validate.listed(categorical.categories[present])}); at least 2 are needed."
+            f"`groupby`={key!r} has {n_present} group(s) with cells "
+            f"({_validate.listed(categorical.categories[np.unique(codes[codes >= 0])])}); at least 2 are needed."
         )
         raise ValueError(msg)
     n_missing = int((codes < 0).sum())
     if n_missing:
         logg.warning(f"{n_missing} cells without a label in obs[{key!r}] are left out.")
+    found = _numbered(key, codes, list(categorical.categories))
+    if len(set(found.names)) < found.n_groups:
+        msg = f"Some categories of obs[{key!r}] have the same name: {_validate.listed(found.categories)}. Rename them."
+        raise ValueError(msg)
+    return found
+
+
+def _numbered(key: str, codes: NDArray[np.intp], categories: Sequence[Any]) -> Labels:
+    """Groups from the number of each cell's category, -1 where it has none."""
+    present, first = np.unique(codes[codes >= 0], return_index=True)
     by_appearance = present[np.argsort(first)]
-    number = np.full(len(categorical.categories), -1)
+    number = np.full(len(categories), -1)
     number[by_appearance] = np.arange(len(by_appearance))
     renumbered = np.where(codes >= 0, number[codes], -1)
-    categories = tuple(categorical.categories[by_appearance])
-    if len(set(map(str, categories))) < len(categories):
-        msg = f"Some categories of obs[{key!r}] have the same name: {_validate.listed(categories)}. Rename them."
-        raise ValueError(msg)
-    return Labels(key, renumbered, categories, tuple(int(number[c]) for c in present))
+    named = tuple(categories[c] for c in by_appearance)
+    return Labels(key, renumbered, named, tuple(int(number[c]) for c in present))

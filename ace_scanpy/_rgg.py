@@ -11,7 +11,7 @@ import pandas as pd
 from . import _validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -30,6 +30,10 @@ PER_GENE: dict[str, str] = {
 PER_GROUP: dict[str, str] = {"fidelity": "<f4", "flip_rate": "<f4", "panel_size": "<i8", "n_cells": "<i8"}
 """Fields with one row: what belongs to a group as a whole. They are recarrays too, so that
 `AnnData.rename_categories` renames them with the rest."""
+
+NEAREST, NAMED = "nearest", "targets"
+SEVERAL_REFERENCES = (NEAREST, NAMED)
+"""`params["reference"]` where each group is compared with its closest neighbour, or with groups of its own choice."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,9 @@ def build(
     entry: dict[str, Any] = {"params": dict(params)}
     for name, dtype in PER_GENE.items():
         if (per_gene := values[name]) is not None:
-            entry[name] = _recarray(np.take_along_axis(per_gene, order, axis=1), groups, dtype)
+            entry[name] = recarray(np.take_along_axis(per_gene, order, axis=1), groups, dtype)
     for name, dtype in PER_GROUP.items():
-        entry[name] = _recarray(getattr(ranking, name)[:, None], groups, dtype)
+        entry[name] = recarray(getattr(ranking, name)[:, None], groups, dtype)
     if pts is not None:
         entry["pts"] = pts
     if pts_rest is not None:
@@ -99,7 +103,7 @@ def build(
     return entry
 
 
-def _recarray(columns: NDArray[Any], groups: list[str], dtype: str) -> np.recarray:
+def recarray(columns: Iterable[NDArray[Any]], groups: Sequence[str], dtype: str) -> np.recarray:
     """One field per group."""
     fields = [column.astype(dtype) for column in columns]
     return np.rec.fromarrays(fields, dtype=[(group, dtype) for group in groups])

@@ -118,12 +118,34 @@ def _assert_same_contents(found, expected):
 
 def _assert_same_ranking(found, expected, groups=None, names=None):
     """Two entries of `uns` say exactly the same of `groups` (all by default); `names` maps them to those of `found`."""
+    names = names or {}
     per_group = [key for key, value in expected.items() if getattr(value, "dtype", np.dtype("f4")).names]
+    per_group = [key for key in per_group if not key.startswith("contrast_")]
     assert {"names", "scores", "delta", "enriched", "logfoldchanges", "fidelity", "panel_size"} <= set(per_group)
-    for key in per_group:
-        for group in groups or expected["names"].dtype.names:
-            other = found[key][(names or {}).get(group, group)]
+    assert ("contrast_delta" in found) == ("contrast_delta" in expected)
+    for group in groups or expected["names"].dtype.names:
+        for key in per_group:
+            other = found[key][names.get(group, group)]
             np.testing.assert_array_equal(np.asarray(other), np.asarray(expected[key][group]), err_msg=f"{key} {group}")
+        if "contrast_delta" in expected:  # groups are numbered in the order of the categories, so compared by name
+            ours, theirs = _contrasts_of(found, names.get(group, group)), _contrasts_of(expected, group)
+            assert ours == {(names.get(target, target), gene): values for (target, gene), values in theirs.items()}
+
+
+def _contrasts_of(entry, group):
+    """What is stored of each contrast of a group, read field by field, by target and gene."""
+    row = entry["names"].dtype.names.index(group)
+    of_target = [entry[name] for name in ("contrast_flip_rate", "contrast_size", "contrast_distance")]
+    targets = entry["contrast_flip_rate"].dtype.names
+    fields = (entry[name][group].tolist() for name in ("contrast_target", "contrast_rank", "contrast_delta"))
+    return {
+        (targets[target], str(entry["names"][group][rank])): (
+            delta,
+            *(array[targets[target]][row] for array in of_target),
+        )
+        for target, rank, delta in zip(*fields, strict=True)
+        if target >= 0
+    }
 
 
 def _frame(entry, group):
@@ -169,6 +191,11 @@ def assert_same_ranking():
 @pytest.fixture(scope="session")
 def frame():
     return _frame
+
+
+@pytest.fixture(scope="session")
+def contrasts_of():
+    return _contrasts_of
 
 
 @pytest.fixture(scope="session")

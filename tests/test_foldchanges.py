@@ -37,10 +37,12 @@ def ours(adata, reference=None, **which):
     sums = _matrix.group_sums(matrix, labels.codes, labels.n_groups)
     other = None if reference is None else labels.group("reference", reference)
     groups = [g for g in labels.display if g != other]
+    names = [labels.names[g] for g in groups]
+    others = [[t for t in labels.display if t != g] if other is None else [other] for g in groups]
     served = _foldchanges.sums_for_fold_changes(adata, matrix, sums, labels)
-    changes = _foldchanges.log2_fold_changes(adata, served, groups, other, matrix.n_genes)
-    frame = pd.DataFrame(changes.T, index=matrix.gene_names, columns=[labels.names[g] for g in groups])
-    return frame, *_foldchanges.fractions(sums, labels, groups, other, matrix.gene_names)
+    changes = _foldchanges.log2_fold_changes(adata, served, groups, others, matrix.n_genes)
+    frame = pd.DataFrame(changes.T, index=matrix.gene_names, columns=names)
+    return frame, *_foldchanges.fractions(sums, labels, names, groups, others, other, matrix.gene_names)
 
 
 def scanpys(adata, reference="rest", **which):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ace_scanpy.methods import _panels
-from ace_scanpy.methods._panels import panel_size
+from ace_scanpy.methods._panels import Prefixes, panel_size
 from ace_scanpy.models import NeuralizedClustering
 
 N_GENES, N_HIDDEN, N_CELLS = 45, 6, 20
@@ -31,11 +31,13 @@ def ranked(deltas):
 
 
 def ours(q, order, objective, wanted):
-    encoder = SimpleNamespace(weight=torch.tensor(q.weight), tail=lambda a: torch.tanh(a) @ torch.tensor(q.back).T)
+    encoder = SimpleNamespace(
+        shift=lambda delta: delta @ torch.tensor(q.weight).T, tail=lambda a: torch.tanh(a) @ torch.tensor(q.back).T
+    )
     targets = torch.arange(1, len(q.prototypes))[: len(q.deltas)]
     clustering = NeuralizedClustering(torch.tensor(q.prototypes), 1.0)
     values = (torch.tensor(np.ascontiguousarray(v)) for v in (q.cells, q.deltas, order))
-    return panel_size(encoder, clustering, *values, 0, targets, objective, wanted)
+    return panel_size(Prefixes(encoder, clustering, *values, 0, targets, objective), wanted)
 
 
 def slow(q, order, objective, wanted):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ._contrasts import contrasts
 from ._encoder import encoder
+from ._levels import levels
 from ._panel import panel
 from ._rank_genes_groups_df import rank_genes_groups_df
 from ._summary import summary
 
-__all__ = ["encoder", "panel", "rank_genes_groups_df", "summary"]
+__all__ = ["contrasts", "encoder", "levels", "panel", "rank_genes_groups_df", "summary"]

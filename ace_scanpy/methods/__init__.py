@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ._attributions import Attribution, attribute, expected_gradients, smoothgrad
+from ._contrasts import Contrasts, Pairs, distances, nearest
 from ._deseq2 import deseq2
 from ._gce import gce, translate
 from ._grs import relevance
 from ._jsd import jsd
-from ._perturbation import Contrasts, Explanation, explain
+from ._perturbation import Explanation, explain
 from ._scores import GeneScores
 
 __all__ = [
@@ -15,12 +16,15 @@ __all__ = [
     "Contrasts",
     "Explanation",
     "GeneScores",
+    "Pairs",
     "attribute",
     "deseq2",
+    "distances",
     "expected_gradients",
     "explain",
     "gce",
     "jsd",
+    "nearest",
     "relevance",
     "smoothgrad",
     "translate",

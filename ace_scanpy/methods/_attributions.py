@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..models import Encoder, NeuralizedClustering
     from ..models._sampling import CellSource
-    from ._perturbation import Contrasts
+    from ._contrasts import Contrasts
 
 _CELLS = 100
 _BACKGROUND = 200
@@ -49,7 +49,7 @@ class GroupLogit(nn.Module):
 
     def forward(self, standardized: Tensor) -> Tensor:
         """Shape ``(n_cells, n_genes)`` to ``(n_cells,)``."""
-        logits = self.clustering(self.encoder.tail(self.encoder.first(standardized)))
+        logits = self.clustering(self.encoder.tail(self.encoder.from_standardized(standardized)))
         logit = logits[:, self.group]
         return logit if self.reference is None else logit - logits[:, self.reference]
 
@@ -108,13 +108,13 @@ def attribute(
         ``"smoothgrad"``, or ``"shap"``, whose background are cells of the other groups, equally many of each, or of the
         reference.
     """
-    device = encoder.weight.device
+    device = encoder.mean.device
     draws = _SMOOTHGRAD_DRAWS if kind == "smoothgrad" else _SHAP_DRAWS
     size = max(1, _BLOCK // (draws * encoder.n_genes))
     rows = []
-    for group in contrasts.groups:
+    for row, group in enumerate(contrasts.groups):
         rng = np.random.default_rng([seed, group])
-        others = contrasts.others(group)
+        others = contrasts.others(row)
         cells = _sample(codes, group, _CELLS, rng)
         background = np.concatenate([_sample(codes, t, -(-_BACKGROUND // len(others)), rng) for t in others])
         standardized, against = (

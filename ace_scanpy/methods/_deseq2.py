@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ._perturbation import Contrasts
+    from ._contrasts import Contrasts
 
 _MIN_MU = 1e-6
 
@@ -82,7 +82,7 @@ def deseq2(
     scores = np.zeros((len(contrasts.groups), counts.shape[1]))
     pvals, pvals_adj = np.full(scores.shape, np.nan), np.full(scores.shape, np.nan)
     for row, group in enumerate(contrasts.groups):
-        vector = _contrast(group, contrasts.others(group), contrasts.n_groups)
+        vector = _contrast(group, contrasts.others(row), contrasts.n_groups)
         test = ds.DeseqStats(fit, vector, cooks_filter=False, independent_filter=False, **settings)
         test.summary()
         table = test.results_df

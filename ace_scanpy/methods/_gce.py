@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ._perturbation import Contrasts
+    from ._contrasts import Contrasts
 
 _PATH = np.geomspace(0.5, 0.003, 8)  # of the penalty at which no gene moves
 _TRUNCATED = 0.02
@@ -58,8 +58,8 @@ def gce(translations: Translations, means: NDArray[np.floating], contrasts: Cont
         What to explain against what; one-vs-one is the single target.
     """
     rows = []
-    for group in contrasts.groups:
-        others = contrasts.others(group)
+    for row, group in enumerate(contrasts.groups):
+        others = contrasts.others(row)
         delta = translations.vectors[others] - translations.vectors[group]
         difference = means[group] - means[others].mean(axis=0)
         sign = np.sign(-delta.sum(axis=0))

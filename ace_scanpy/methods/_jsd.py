@@ -12,7 +12,7 @@ from ._scores import GeneScores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ._perturbation import Contrasts
+    from ._contrasts import Contrasts
 
 
 def jsd(means: NDArray[np.floating], contrasts: Contrasts) -> GeneScores:
@@ -36,7 +36,7 @@ def jsd(means: NDArray[np.floating], contrasts: Contrasts) -> GeneScores:
     """
     scores = np.zeros((len(contrasts.groups), means.shape[1]))
     for row, group in enumerate(contrasts.groups):
-        compared = means[[group, *contrasts.others(group)]]
+        compared = means[[group, *contrasts.others(row)]]
         total = compared.sum(axis=0)
         p = np.divide(compared, total, out=np.zeros_like(compared), where=total > 0)
         q = np.zeros_like(p)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from ..models import SourceCells, perturb
-from ._panels import panel_size
+from ._contrasts import Pairs, distances
+from ._panels import Prefixes, panel_size
 from ._shares import coverage_gains, shares
 
 if TYPE_CHECKING:
@@ -17,63 +19,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..models import Encoder, NeuralizedClustering, Objective
+    from ..models import Encoder, NeuralizedClustering
     from ..models._sampling import CellSource
+    from ._contrasts import Contrasts
 
 _CELLS = 60
 _EPSILON = 0.3
 _REACH = 2.5
-_WANTED = 0.95
+WANTED = 0.95
+"""Share of the cells that has to flip in every contrast."""
 # Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18.
 _STEPS = 60
 _WIDTH = 0.1
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
-Rest = Literal["each", "max"]
-
-
-@dataclass(frozen=True)
-class Contrasts:
-    """Which groups are explained, against what.
-
-    Attributes
-    ----------
-    groups
-        The groups to explain.
-    n_groups
-        Number of groups there are.
-    reference
-        A single group to compare with, or None for all others.
-    rest
-        Against all others: ``"each"`` one-vs-one with every other group, or ``"max"``, whichever is nearest
-        (equation 8).
-    """
-
-    groups: tuple[int, ...]
-    n_groups: int
-    reference: int | None = None
-    rest: Rest = "each"
-
-    @property
-    def objective(self) -> Objective:
-        """The form of the hinge."""
-        return "rest" if self.reference is None and self.rest == "max" else "targeted"
-
-    def others(self, group: int) -> list[int]:
-        """The groups that `group` is compared with."""
-        if self.reference is not None:
-            return [self.reference]
-        return [t for t in range(self.n_groups) if t != group]
-
-    def targets(self, group: int) -> list[int]:
-        """The target of each contrast of `group`; a single, unused one for equation 8."""
-        return self.others(group)[:1] if self.objective == "rest" else self.others(group)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Per explained group, over the encoder's genes.
+    """Per row of the contrasts, over the encoder's genes.
 
     Attributes
     ----------
@@ -89,6 +54,8 @@ class Explanation:
         Genes that are enough to flip 95 % of the sampled cells in every contrast; 0 when none are.
     lam
         Largest trade-off used, over the group's contrasts.
+    pairs
+        Each contrast by itself; None for equation 8, which has no target.
     """
 
     scores: NDArray[np.float64]
@@ -97,6 +64,7 @@ class Explanation:
     flip_rate: NDArray[np.float64]
     panel_size: NDArray[np.int64]
     lam: NDArray[np.float64]
+    pairs: Pairs | None
 
 
 def explain(
@@ -138,22 +106,27 @@ def explain(
         As in the paper.
     """
     parts = []
-    for groups in _chunks(contrasts, encoder.n_genes, encoder.weight.shape[0]):
-        cells = SourceCells.from_expression(encoder, [_sample(source, codes, g, seed) for g in groups])
-        parts.append(_explain_chunk(encoder, clustering, cells, groups, means, contrasts, weights, alpha, lam))
-    stacked = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Explanation)}
-    return Explanation(**stacked)
+    for rows in _chunks(contrasts, encoder.n_genes, encoder.width):
+        sampled = [sample(source, codes, contrasts.groups[row], seed) for row in rows]
+        cells = SourceCells.from_expression(encoder, sampled)
+        parts.append(_explain_chunk(encoder, clustering, cells, rows, means, contrasts, weights, alpha, lam))
+    per_row = [f.name for f in fields(Explanation) if f.name != "pairs"]
+    stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in per_row}
+    pairs = [part.pairs for part in parts if part.pairs is not None]
+    return Explanation(**stacked, pairs=Pairs.joined(pairs) if pairs else None)
 
 
-def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[tuple[int, ...]]:
-    """Groups to be solved together, so that the work arrays stay within the memory bound."""
+def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[range]:
+    """Rows to be solved together, so that the work arrays stay within the memory bound."""
     per_contrast = 8 * _CELLS * n_hidden + 16 * n_genes
-    n_contrasts = max(len(contrasts.targets(g)) for g in contrasts.groups)
+    n_rows = len(contrasts.groups)
+    n_contrasts = max(len(contrasts.targets(row)) for row in range(n_rows))
     size = max(1, _MEMORY // (per_contrast * n_contrasts))
-    return [contrasts.groups[i : i + size] for i in range(0, len(contrasts.groups), size)]
+    return [range(i, min(i + size, n_rows)) for i in range(0, n_rows, size)]
 
 
-def _sample(source: CellSource, codes: NDArray[np.integer], group: int, seed: int) -> object:
+def sample(source: CellSource, codes: NDArray[np.integer], group: int, seed: int) -> object:
+    """Expression of the cells that stand for a group: at most 60, the same ones for the same seed."""
     members = np.flatnonzero(codes == group)
     rng = np.random.default_rng([seed, group])
     return source.rows(np.sort(rng.permutation(members)[:_CELLS]))
@@ -163,79 +136,81 @@ def _explain_chunk(
     encoder: Encoder,
     clustering: NeuralizedClustering,
     cells: SourceCells,
-    groups: Sequence[int],
+    rows: Sequence[int],
     means: NDArray[np.floating],
     contrasts: Contrasts,
     weights: Weights,
     alpha: float,
     lam: float | None,
 ) -> Explanation:
-    like = encoder.weight
-    pairs = [(row, g, t) for row, g in enumerate(groups) for t in contrasts.targets(g)]
-    rows, source, target = torch.tensor(pairs, device=like.device).T
-    lower, upper, difference = _reach(means, contrasts, pairs)
+    like = cells.preactivation
+    asked = [(i, row, t) for i, row in enumerate(rows) for t in contrasts.targets(row)]
+    place, row, target = np.array(asked).T
+    source = np.array(contrasts.groups)[row]
+    lower, upper, difference = _reach(means, contrasts, row, target)
     weight = 1.0 / (difference + _EPSILON) if weights == "adaptive" else np.ones_like(difference)
     solution = perturb(
         encoder,
         clustering,
         cells,
-        source,
-        target,
+        torch.from_numpy(source).to(like.device),
+        torch.from_numpy(target).to(like.device),
         objective=contrasts.objective,
-        sources=rows,
+        sources=torch.from_numpy(place).to(like.device),
         weights=torch.as_tensor(weight).to(like),
         lower=torch.as_tensor(_REACH * lower).to(like),
         upper=torch.as_tensor(_REACH * upper).to(like),
         lam=lam,
         alpha=alpha,
-        flip_target=_WANTED,
+        flip_target=WANTED,
         max_iter=_STEPS,
         smoothing=(_WIDTH,),
     )
-    mine = [(rows == row).cpu() for row in range(len(groups))]
+    mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (
         values.cpu().numpy()
         for values in (solution.delta, solution.gradient, solution.flip_rate, solution.lam.double())
     )
-    ranked = [_rank(deltas[kept], gradients[kept], weight[kept]) for kept in (m.numpy() for m in mine)]
+    ranked = [_rank(deltas[kept], gradients[kept], weight[kept]) for kept in mine]
     scores, marginal, delta = (np.stack(column) for column in zip(*ranked, strict=True))
     sizes = []
-    for row, group in enumerate(groups):
-        order = np.lexsort((-np.abs(marginal[row]), -np.abs(scores[row])))
-        sizes.append(
-            panel_size(
-                encoder,
-                clustering,
-                cells.preactivation[row, cells.weight[row] > 0],
-                solution.delta[mine[row].to(like.device)],
-                torch.from_numpy(order).to(like.device),
-                group,
-                target[mine[row].to(like.device)],
-                contrasts.objective,
-                _WANTED,
-            )
+    for i, kept in enumerate(mine):
+        order = np.lexsort((-np.abs(marginal[i]), -np.abs(scores[i].astype(np.float32))))  # as stored
+        prefixes = Prefixes(
+            encoder,
+            clustering,
+            cells.preactivation[i, cells.weight[i] > 0],
+            solution.delta[torch.from_numpy(kept).to(like.device)],
+            torch.from_numpy(order).to(like.device),
+            contrasts.groups[rows[i]],
+            torch.from_numpy(target[kept]).to(like.device),
+            contrasts.objective,
         )
+        sizes.append(panel_size(prefixes, WANTED))
     return Explanation(
         scores,
         marginal,
         delta,
-        flip_rate=np.array([flips[m.numpy()].mean() for m in mine]),
+        flip_rate=np.array([flips[kept].mean() for kept in mine]),
         panel_size=np.array(sizes),
-        lam=np.array([lams[m.numpy()].max() for m in mine]),
+        lam=np.array([lams[kept].max() for kept in mine]),
+        pairs=None
+        if contrasts.objective == "rest"
+        else Pairs(row, target, sparse.csr_matrix(deltas), flips.astype(float), distances(clustering)),
     )
 
 
 def _reach(
-    means: NDArray[np.floating], contrasts: Contrasts, pairs: Sequence[tuple[int, int, int]]
+    means: NDArray[np.floating], contrasts: Contrasts, rows: NDArray[np.intp], targets: NDArray[np.intp]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """How far down and up each gene goes from the source to the target means, and the size of the difference.
 
     Against the rest as a whole, the range over all other groups, and the difference to their mean.
     """
     lower, upper, size = [], [], []
-    for _, group, target in pairs:
-        others = contrasts.others(group) if contrasts.objective == "rest" else [target]
-        difference = means[others] - means[group]
+    for row, target in zip(rows.tolist(), targets.tolist(), strict=True):
+        others = contrasts.others(row) if contrasts.objective == "rest" else [target]
+        difference = means[others] - means[contrasts.groups[row]]
         lower.append(np.minimum(difference.min(axis=0), 0.0))
         upper.append(np.maximum(difference.max(axis=0), 0.0))
         size.append(np.abs(difference.mean(axis=0)))

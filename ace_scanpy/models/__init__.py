@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ._autoencoder import Autoencoder, Encoder
+from ._autoencoder import Autoencoder, NetworkEncoder
 from ._contrast import Objective, is_flipped
+from ._encoder import AffineEncoder, Encoder
 from ._gates import FeatureGates
 from ._joint import learn_jointly
 from ._mmd import mmd
@@ -13,9 +14,11 @@ from ._sampling import encode, minibatches
 from ._training import Schedule, fit_labels, from_labels, seeded, train
 
 __all__ = [
+    "AffineEncoder",
     "Autoencoder",
     "Encoder",
     "FeatureGates",
+    "NetworkEncoder",
     "NeuralizedClustering",
     "Objective",
     "Perturbation",

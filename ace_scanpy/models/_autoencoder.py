@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ._encoder import LinearFirst
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,64 +19,37 @@ SLOPE = 0.2
 """Slope of the leaky ReLU below zero, as in SAUCIE."""
 
 
-class Encoder(nn.Module):
-    r"""Expression to latent space, split after its first, linear, layer.
-
-    Standardisation :math:`(x-\mu)/\sigma` is affine, so it is folded into the first layer:
-    ``preactivation(x) = W ((x - mean) / scale) + b`` and ``forward = tail(preactivation)``.
-    A perturbation :math:`\delta` in units of :math:`\sigma` then only adds
-    :math:`W\delta` to a pre-activation that is computed once per cell.
+class NetworkEncoder(LinearFirst):
+    """Leaky-ReLU layers that can be trained, on standardised expression.
 
     Parameters
     ----------
     mean, scale
-        Per gene, shape ``(n_genes,)``, in the units of the input; ``scale`` is positive.
+        As for :class:`Encoder`; every scale is positive.
     n_hidden
         Widths of the hidden layers, at least one.
     n_latent
         Width of the latent space.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, mean: Tensor, scale: Tensor, *, n_hidden: Sequence[int], n_latent: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.detach().clone())
-        self.register_buffer("scale", scale.detach().clone())
+        super().__init__(mean, scale)
         self.first = nn.Linear(mean.shape[0], n_hidden[0])
         self.rest = nn.Sequential(*_layers([*n_hidden, n_latent]))
 
     @property
-    def n_genes(self) -> int:
-        return self.first.in_features
-
-    @property
     def weight(self) -> Tensor:
-        """First-layer weights per unit of standardised expression, shape ``(n_hidden[0], n_genes)``."""
         return self.first.weight
 
-    def standardize(self, x: Tensor) -> Tensor:
-        """``(x - mean) / scale``, shape ``(..., n_genes)``."""
-        return (x - self.mean) / self.scale
-
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight ``(n_genes, n_hidden[0])`` and bias from expression, not standardised, to the pre-activation."""
         weight = (self.weight / self.scale).T
         return weight, self.first.bias - self.mean @ weight
 
-    def preactivation(self, x: Tensor) -> Tensor:
-        """First linear layer of expression ``x``, shape ``(..., n_hidden[0])``."""
-        weight, bias = self.folded()
-        return x @ weight + bias
+    def from_standardized(self, standardized: Tensor) -> Tensor:
+        return self.first(standardized)
 
     def tail(self, preactivation: Tensor) -> Tensor:
-        """From the first layer's pre-activation to the latent space, shape ``(..., n_latent)``."""
         return self.rest(nn.functional.leaky_relu(preactivation, SLOPE))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Latent coordinates of expression ``x``, shape ``(..., n_latent)``."""
-        return self.tail(self.preactivation(x))
 
 
 class Autoencoder(nn.Module):
@@ -87,7 +62,7 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     mean, scale
-        As for :class:`Encoder`.
+        As for :class:`NetworkEncoder`.
     n_latent
         Width of the latent space; the paper uses 10.
     n_hidden
@@ -106,7 +81,7 @@ class Autoencoder(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(mean, scale, n_hidden=n_hidden, n_latent=n_latent)
+        self.encoder = NetworkEncoder(mean, scale, n_hidden=n_hidden, n_latent=n_latent)
         self.decoder = nn.Sequential(*_layers([n_latent, *reversed(n_hidden), mean.shape[0]]))
         self.dropout = nn.Dropout(dropout)
 

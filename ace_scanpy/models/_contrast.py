@@ -10,10 +10,9 @@ import torch
 from ._prototypes import logits_from_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
+    from ._encoder import Encoder
     from ._prototypes import NeuralizedClustering
 
 Objective = Literal["targeted", "pairwise", "rest"]
@@ -23,10 +22,9 @@ Objective = Literal["targeted", "pairwise", "rest"]
 class Problem:
     """One batch of contrasts, in the coordinates eta = w * delta in which the L1 norm has unit weights."""
 
-    tail: Callable[[Tensor], Tensor]
+    encoder: Encoder
     clustering: NeuralizedClustering
-    first: Tensor  # (n_hidden, n_genes)
-    cells: Tensor  # (n_contrasts, n_cells, n_hidden)
+    cells: Tensor  # (n_contrasts, n_cells, width)
     cell_weight: Tensor  # (n_contrasts, n_cells)
     source: Tensor
     target: Tensor
@@ -39,9 +37,8 @@ class Problem:
     def subset(self, rows: Tensor) -> Problem:
         """The same problem for some of the contrasts."""
         return Problem(
-            self.tail,
+            self.encoder,
             self.clustering,
-            self.first,
             self.cells[rows],
             self.cell_weight[rows],
             self.source[rows],
@@ -54,12 +51,12 @@ class Problem:
         )
 
     def shift(self, eta: Tensor) -> Tensor:
-        """What the perturbation adds to the first layer, shape ``(n_contrasts, n_hidden)``."""
-        return (eta / self.gene_weight) @ self.first.T
+        """What the perturbation adds to the pre-activation, shape ``(n_contrasts, width)``."""
+        return self.encoder.shift(eta / self.gene_weight)
 
     def margin(self, shift: Tensor) -> Tensor:
         """What has to fall below -alpha: how far each cell is from where it should go, ``(n_contrasts, n_cells)``."""
-        scores = self.clustering.scores(self.tail(self.cells + shift[:, None]))
+        scores = self.clustering.scores(self.encoder.tail(self.cells + shift[:, None]))
         return margin(scores, self.source, self.target, self.objective)
 
     def loss(self, margin: Tensor, lam: Tensor, width: float) -> Tensor:
@@ -68,14 +65,14 @@ class Problem:
 
     def value_and_gradient(self, eta: Tensor, lam: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
         """The smooth part, its gradient, and what rounding can make of two equal values."""
-        shift = self.shift(eta).requires_grad_()
+        eta = eta.detach().requires_grad_()
         with torch.enable_grad():
-            margins = self.margin(shift)
+            margins = self.margin(self.shift(eta))
             value = self.loss(margins, lam, width)
-            (slope,) = torch.autograd.grad(value.sum(), shift)
+            (slope,) = torch.autograd.grad(value.sum(), eta)
         size = (margins.detach().abs() * self.cell_weight).sum(dim=1) + self.alpha
         rounding = 4 * torch.finfo(eta.dtype).eps * lam * size
-        return value.detach(), (slope @ self.first) / self.gene_weight, rounding
+        return value.detach(), slope, rounding
 
     def value(self, eta: Tensor, lam: Tensor, width: float) -> Tensor:
         """The whole smoothed objective, per contrast."""

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ._autoencoder import Encoder
+    from ._encoder import Encoder
     from ._prototypes import NeuralizedClustering
 
 _LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
+_MEMORY = 2**26  # floats
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SourceCells:
     Attributes
     ----------
     preactivation
-        Shape ``(n_sources, n_cells, n_hidden)``; groups with fewer cells are padded.
+        Shape ``(n_sources, n_cells, width)``; groups with fewer cells are padded.
     weight
         Weight of each cell in its group's mean, shape ``(n_sources, n_cells)``; zero for padding.
     """
@@ -78,6 +79,15 @@ class Perturbation:
     lam: Tensor
     n_iter: int
 
+    @classmethod
+    def joined(cls, parts: Sequence[Perturbation]) -> Perturbation:
+        """The solutions of several batches as one."""
+        tensors = ("delta", "gradient", "flip_rate", "objective", "lam")
+        return cls(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in tensors),
+            n_iter=sum(part.n_iter for part in parts),
+        )
+
 
 def perturb(
     encoder: Encoder,
@@ -110,7 +120,7 @@ def perturb(
     Parameters
     ----------
     encoder, clustering
-        The network that is explained. Only the encoder's ``weight`` and ``tail`` are used.
+        The network that is explained. Only the encoder's ``shift`` and ``tail`` are used.
     cells
         Sampled cells of each source group.
     source, target
@@ -146,59 +156,68 @@ def perturb(
         msg = f"`objective` must be one of {get_args(Objective)}. Got {objective!r}."
         raise ValueError(msg)
     rows = source if sources is None else sources
-    first = encoder.weight.detach()
-    shape = (len(source), first.shape[1])
-    weights = first.new_ones(shape) if weights is None else weights
-    problem = Problem(
-        tail=encoder.tail,
-        clustering=clustering,
-        first=first,
-        cells=cells.preactivation[rows],
-        cell_weight=cells.weight[rows],
-        source=source,
-        target=target,
-        objective=objective,
-        alpha=alpha,
-        gene_weight=weights,
-        lower=first.new_full(shape, -torch.inf) if lower is None else lower * weights,
-        upper=first.new_full(shape, torch.inf) if upper is None else upper * weights,
-    )
-    with torch.no_grad():
-        eta = first.new_zeros(shape)
-        lams = first.new_full((len(source),), _LAMBDA_PATH[0] if lam is None else lam)
-        todo = torch.arange(len(source), device=first.device)
-        if lam is None:
-            todo = todo[_flip_rate(problem, eta) < flip_target]
-        n_iter = 0
-        for value in _LAMBDA_PATH if lam is None else (lam,):
-            if not len(todo):
-                break
-            lams[todo] = value
-            part = problem.subset(todo)
-            state = coarse(part, eta[todo], lams[todo])
-            eta[todo], taken = refine(part, state, lams[todo], max_iter, smoothing)
-            n_iter += N_COARSE + taken
-            todo = todo[_flip_rate(part, eta[todo]) < flip_target]
-        return _result(problem, eta, lams, n_iter)
+    like, shape = cells.preactivation, (len(source), encoder.n_genes)
+    weights = like.new_ones(shape) if weights is None else weights
+    lower = like.new_full(shape, -torch.inf) if lower is None else lower
+    upper = like.new_full(shape, torch.inf) if upper is None else upper
+    size = max(1, _MEMORY // (8 * like[0].numel() + 16 * encoder.n_genes))
+    solutions = []
+    for part in torch.arange(len(source), device=like.device).split(size):
+        problem = Problem(
+            encoder=encoder,
+            clustering=clustering,
+            cells=cells.preactivation[rows[part]],
+            cell_weight=cells.weight[rows[part]],
+            source=source[part],
+            target=target[part],
+            objective=objective,
+            alpha=alpha,
+            gene_weight=weights[part],
+            lower=lower[part] * weights[part],
+            upper=upper[part] * weights[part],
+        )
+        solutions.append(_solve(problem, lam, flip_target, max_iter, smoothing))
+    return Perturbation.joined(solutions)
+
+
+@torch.no_grad()
+def _solve(
+    problem: Problem, lam: float | None, flip_target: float, max_iter: int, smoothing: Sequence[float]
+) -> Perturbation:
+    eta = torch.zeros_like(problem.gene_weight)
+    lams = eta.new_full((len(eta),), _LAMBDA_PATH[0] if lam is None else lam)
+    todo = torch.arange(len(eta), device=eta.device)
+    if lam is None:
+        todo = todo[_flip_rate(problem, eta) < flip_target]
+    n_iter = 0
+    for value in _LAMBDA_PATH if lam is None else (lam,):
+        if not len(todo):
+            break
+        lams[todo] = value
+        part = problem.subset(todo)
+        state = coarse(part, eta[todo], lams[todo])
+        eta[todo], taken = refine(part, state, lams[todo], max_iter, smoothing)
+        n_iter += N_COARSE + taken
+        todo = todo[_flip_rate(part, eta[todo]) < flip_target]
+    return _result(problem, eta, lams, n_iter)
 
 
 def _flip_rate(problem: Problem, eta: Tensor) -> Tensor:
-    scores = problem.clustering.scores(problem.tail(problem.cells + problem.shift(eta)[:, None]))
+    scores = problem.clustering.scores(problem.encoder.tail(problem.cells + problem.shift(eta)[:, None]))
     flipped = is_flipped(scores, problem.source, problem.target, problem.objective)
     counted = problem.cell_weight > 0
     return (flipped & counted).sum(dim=1) / counted.sum(dim=1)
 
 
 def _result(problem: Problem, eta: Tensor, lam: Tensor, n_iter: int) -> Perturbation:
-    delta = eta / problem.gene_weight
-    shift = problem.shift(eta).requires_grad_()
+    delta = (eta / problem.gene_weight).requires_grad_()
     with torch.enable_grad():
-        margins = problem.margin(shift)
-        (slope,) = torch.autograd.grad((margins * problem.cell_weight).sum(), shift)
+        margins = problem.margin(problem.encoder.shift(delta))
+        (gradient,) = torch.autograd.grad((margins * problem.cell_weight).sum(), delta)
     hinge = ((problem.alpha + margins.detach()).clamp_min(0.0) * problem.cell_weight).sum(dim=1)
     return Perturbation(
-        delta=delta,
-        gradient=slope @ problem.first,
+        delta=delta.detach(),
+        gradient=gradient,
         flip_rate=_flip_rate(problem, eta),
         objective=eta.abs().sum(dim=1) + lam * hinge,
         lam=lam,

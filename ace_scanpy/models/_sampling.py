@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ._autoencoder import Encoder
+    from ._encoder import Encoder
 
 _CHUNK_VALUES = 2**24
 
@@ -61,11 +61,8 @@ def as_tensor(array: NDArray[np.float32]) -> Tensor:
 
 @torch.no_grad()
 def preactivations(encoder: Encoder, rows: Any) -> Tensor:
-    """First layer of a block of expression, as a sparse product where the block is sparse."""
-    weight, bias = encoder.folded()
-    if hasattr(rows, "toarray"):
-        return torch.from_numpy(rows @ weight.cpu().numpy()).to(bias) + bias
-    return as_tensor(rows).to(bias) @ weight + bias
+    """First step of the encoder for a block of expression, without a gradient."""
+    return encoder.read(rows)
 
 
 @torch.no_grad()

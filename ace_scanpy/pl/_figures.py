@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import scanpy as sc
+from matplotlib.colors import to_hex, to_rgb
 
 from .. import _keys, _validate
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 """Okabe and Ito's palette, which readers with any colour vision can tell apart; black first, yellow last."""
 
+_BRIGHTEST = 0.75  # of hatches, from 0 to 1
 COLUMNS = 4
 """Most axes side by side in a figure with one axes per group."""
 
@@ -71,6 +74,13 @@ def palette(adata: AnnData, groupby: str, groups: Sequence[str]) -> dict[str, st
         stored = _default_colors(len(categories))
     colors = dict(zip(categories, map(str, stored), strict=False))
     return {group: colors.get(group, "tab:blue") for group in groups}
+
+
+def ink(color: str) -> str:
+    """`color`, darkened where hatches of it would be hard to see on white."""
+    red, green, blue = to_rgb(color)
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    return to_hex(np.array([red, green, blue]) * min(1.0, _BRIGHTEST / max(brightness, _BRIGHTEST)))
 
 
 def _default_colors(n: int) -> list[str]:

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.colors import FuncNorm
 from scipy.cluster import hierarchy
 
 from .. import _genes, _keys, _rgg, _validate
 from .._docs import document
-from . import _figures
+from . import _figures, _heatmaps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
-_CELL = 0.19  # inches
-_MARGINS = (1.9, 1.1)  # inches, for the dendrogram and the bar of colours
-_LETTER = 0.08  # inches, of the names of groups and genes
-_SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # both safe for any colour vision
 _TREE = 0.5  # inches
-_GAP = 0.5  # inches, for the words at the ends of the scale
-_DARK = 0.65  # share of the range beyond which white ink reads better than black
 
 
 @document
@@ -101,19 +91,16 @@ def importance(
     signed = _genes.enriched(entry, next(iter(tables.values()))) is not None
     names = _genes.relabel(pd.Series(genes), symbols)
     if ax is None:
-        drawn, beside = _figure(ordered, names, tree)
+        drawn, beside = _heatmaps.figure(ordered, names, beside=None if tree is None else _TREE)
     else:
         drawn, beside = ax, None
-    image = _heatmap(drawn, scores, signed=signed, color_map=color_map)
-    drawn.set_xticks(range(len(genes)), names, rotation=90, fontsize="small")
-    drawn.set_yticks(range(len(ordered)), ordered, fontsize="small")
-    drawn.tick_params(length=0)
-    drawn.spines[:].set_visible(False)
+    image = _heatmaps.heatmap(drawn, scores, signed=signed, color_map=color_map)
+    _heatmaps.label(drawn, ordered, names)
     if signed:
-        _signs(drawn, image, scores, tops)
+        _heatmaps.signs(drawn, image, scores, tops)
     if beside is not None:
         _dendrogram(beside, tree)
-    _color_bar([drawn] if beside is None else [drawn, beside], image, len(ordered), signed=signed)
+    _heatmaps.color_bar([drawn] if beside is None else [drawn, beside], image, len(ordered), signed=signed)
     return _figures.finish(drawn, show=show, ax=ax)
 
 
@@ -135,71 +122,6 @@ def _linkage(adata: AnnData, groupby: str, tables: Mapping[str, pd.DataFrame]) -
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     # on the unit sphere, Euclidean distances grow with cosine distances, and a group without scores has one too
     return hierarchy.linkage(values / np.where(lengths > 0, lengths, 1.0), "average", optimal_ordering=True)
-
-
-def _heatmap(ax: Axes, scores: pd.DataFrame, *, signed: bool, color_map: str | None) -> AxesImage:
-    """The image, its colours centred at 0."""
-    reach = float(np.nanmax(np.abs(scores.to_numpy()))) or 1.0
-    cmap = colormaps[color_map or (_SIGNED if signed else _UNSIGNED)].copy()
-    cmap.set_bad("0.85")
-    norm = FuncNorm((_root, _square), vmin=-reach if signed else 0.0, vmax=reach)
-    return ax.imshow(scores.to_numpy(dtype=float), cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
-
-
-def _root(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Square root with the sign kept: scores are shares, most of them small."""
-    return np.sign(values) * np.sqrt(np.abs(values))
-
-
-def _square(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.sign(values) * np.square(values)
-
-
-def _signs(ax: Axes, image: AxesImage, scores: pd.DataFrame, tops: Mapping[str, pd.Series]) -> None:
-    """A sign on each group's own top genes, so that the direction does not rest on colour."""
-    strength = np.abs(2 * np.asarray(image.norm(scores.to_numpy())) - 1)
-    for row, (group, names) in enumerate(tops.items()):
-        for column in map(list(scores.columns).index, names):
-            score = scores.loc[group].iloc[column]
-            if score != 0:
-                ax.text(
-                    column,
-                    row,
-                    "+" if score > 0 else "−",
-                    color="white" if strength[row, column] > _DARK else "black",
-                    ha="center",
-                    va="center_baseline",
-                    fontsize="small",
-                )
-
-
-def _figure(groups: Sequence[str], genes: Sequence[str], tree: NDArray[np.floating] | None) -> tuple[Axes, Axes | None]:
-    """Axes for the heatmap and, where there is one, for the dendrogram."""
-    inside = max(_CELL * len(genes), 1.5)
-    size = (
-        _MARGINS[0] + inside + _LETTER * max(map(len, groups)),
-        _MARGINS[1] + _CELL * len(groups) + _LETTER * max(map(len, genes)),
-    )
-    figure = plt.figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    if tree is None:
-        return figure.add_subplot(), None
-    return tuple(figure.subplots(1, 2, width_ratios=[inside, _TREE]))
-
-
-def _color_bar(beside: list[Axes], image: AxesImage, n_rows: int, *, signed: bool) -> None:
-    """The scale, with words at its ends."""
-    figure = beside[0].figure
-    shrink = min(1.0, 1.5 / (_CELL * n_rows))
-    pad = _GAP * figure.dpi / figure.bbox.width
-    bar = figure.colorbar(image, ax=beside, shrink=shrink, aspect=12, pad=pad)
-    step = float(f"{image.get_clim()[1] / 1.5:.0g}")
-    ticks = [-step, -step / 10, 0.0, step / 10, step] if signed else [0.0, step / 10, step]
-    bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "−") for tick in ticks], fontsize="small")
-    bar.ax.set_title("enriched\n+" if signed else "score", fontsize="small")
-    if signed:
-        bar.ax.set_xlabel("−\ndepleted", fontsize="small")
-        bar.set_label("score", fontsize="small")
 
 
 def _dendrogram(ax: Axes, tree: NDArray[np.floating] | None) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from .. import _genes, _keys, _rgg, _validate
+from .. import _contrasts, _genes, _keys, _rgg, _validate
 from .._docs import document
 from . import _figures
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _GENE_HEIGHT = 0.24  # inches
 _AXES_WIDTH = 2.9
-_BRIGHTEST = 0.75  # of hatches, from 0 to 1
 _NAMES = 0.7  # width left for names, of that of the longest bar
 
 
@@ -83,20 +81,12 @@ def panel(
         ax.set_xlabel(label)
     reach = max(float(table["scores"].abs().max()) for table in tables.values()) or 1.0
     palette = _figures.palette(adata, str(entry["params"]["groupby"]), available)
-    versus = str(entry["params"]["reference"])
     for one, (group, table) in zip(axes, tables.items(), strict=True):
         _bars(one, table.assign(names=_genes.relabel(table["names"], symbols)), palette[group], reach)
         if "enriched" not in entry:
             one.set_xlim(left=-_NAMES * reach)
-        one.set_title(f"{group} vs. {versus}", fontsize="medium")
+        one.set_title(_contrasts.versus(entry, group), fontsize="medium")
     return _figures.finish(axes if ax is None else ax, show=show, ax=ax)
-
-
-def _ink(color: str) -> str:
-    """`color`, darkened where hatches of it would be hard to see on white."""
-    red, green, blue = to_rgb(color)
-    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
-    return to_hex(np.array([red, green, blue]) * min(1.0, _BRIGHTEST / max(brightness, _BRIGHTEST)))
 
 
 def _bars(ax: Axes, table: pd.DataFrame, color: str, reach: float) -> None:
@@ -105,7 +95,7 @@ def _bars(ax: Axes, table: pd.DataFrame, color: str, reach: float) -> None:
     directions = table["enriched"] if "enriched" in table else table["scores"] >= 0
     for row, (name, score, enriched) in enumerate(zip(table["names"], table["scores"], directions, strict=True)):
         style: dict[str, Any] = {"color": color} if enriched else {"facecolor": "white", "hatch": "/////"}
-        ax.barh(row, score, height=0.72, edgecolor=_ink(color), linewidth=1, **style)
+        ax.barh(row, score, height=0.72, edgecolor=_figures.ink(color), linewidth=1, **style)
         side = -1 if enriched else 1
         ax.text(side * 0.03 * reach, row, name, va="center", ha="right" if enriched else "left", fontsize="small")
     ax.axvline(0, color="black", linewidth=0.8)

@@ -1,4 +1,4 @@
-"""Scanpy's plots of a ranking, of the matrix that was ranked, and of one direction where that is asked for."""
+"""Scanpy's plots with an axes per group: scores against rank, and violins, of the matrix that was ranked."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from anndata import AnnData
-from scanpy import logging as logg
 
-from .. import _genes, _keys, _rgg, _validate
+from .. import _contrasts, _genes, _keys, _rgg
 from .._docs import document
 from . import _figures
+from ._scanpy_grids import select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -24,113 +24,6 @@ if TYPE_CHECKING:
 _RANKING_GENES = 20  # as in Scanpy
 _BELOW = 0.05  # share of the height
 _VIOLIN_WIDTH, _VIOLIN_HEIGHT = 0.28, 3.2  # inches per gene, per row
-
-_GRIDS = {
-    "dotplot": (
-        "Draw the top genes of each group as dots: colour for the mean expression, size for the share of cells.",
-        "`values_to_plot`, `cmap`, `standard_scale`, `swap_axes`, `dendrogram`, `return_fig`",
-    ),
-    "matrixplot": (
-        "Draw the mean expression of the top genes of each group as a heatmap of groups by genes.",
-        "`values_to_plot`, `cmap`, `standard_scale`, `swap_axes`, `dendrogram`, `return_fig`",
-    ),
-    "stacked_violin": (
-        "Draw the distributions of the top genes of each group as small violins, groups by genes.",
-        "`cmap`, `standard_scale`, `swap_axes`, `dendrogram`, `return_fig`",
-    ),
-    "heatmap": (
-        "Draw the top genes of each group as a heatmap of cells by genes.",
-        "`cmap`, `standard_scale`, `swap_axes`, `dendrogram`, `show_gene_labels`",
-    ),
-    "tracksplot": (
-        "Draw the top genes of each group as tracks over the cells, one track per gene.",
-        "`dendrogram`, `figsize`",
-    ),
-}
-"""Plots that share one signature: what each shows, and some of Scanpy's own arguments."""
-
-_GRID_DOC = """{summary}
-
-As :func:`scanpy.pl.rank_genes_groups_{kind}`, which draws `adata.raw` wherever there is one, but of the matrix
-that was ranked: `use_raw` and `layer` are those of the ranking. With `direction="both"` genes are in the order of the
-ranking, depleted ones among them: those are low in the group that they stand under.
-
-Parameters
-----------
-%(adata)s
-%(groups)s
-n_genes
-    Genes per group.
-%(direction)s
-min_logfoldchange
-    Leave out genes whose log2 fold change is not above this.
-%(gene_symbols)s
-%(key)s
-kwargs
-    For Scanpy's plot: {arguments}, `show` and others. For genes of your own use :func:`scanpy.pl.{kind}`.
-
-Returns
--------
-What Scanpy's plot returns: nothing when shown, else the axes by name, or the figure with `return_fig=True` where it
-has that.
-
-Raises
-------
-KeyError
-    When there is no such ranking or no such column of symbols.
-ValueError
-    For an unknown group or direction, a direction of a method that has none, or when no gene is left to draw.
-
-Examples
---------
->>> import ace_scanpy as ace
->>> import scanpy as sc
->>> adata = sc.datasets.pbmc68k_reduced()
->>> ace.tl.explain(adata, "bulk_labels")
->>> axes = ace.pl.rank_genes_groups_{kind}(adata, n_genes=2, direction="enriched", dendrogram=False, show=False)
->>> len(axes) > 1
-True
-"""
-
-
-def _grid_plot(kind: str) -> Callable[..., Any]:
-    """The wrapper of one of Scanpy's plots of groups by genes."""
-
-    def draw(
-        adata: AnnData,
-        groups: Sequence[str] | None = None,
-        *,
-        n_genes: int = 10,
-        direction: Direction = "both",
-        min_logfoldchange: float | None = None,
-        gene_symbols: str | None = None,
-        key: str = _keys.RANKING,
-        **kwargs: Any,
-    ) -> Any:
-        entry, tables = _select(adata, groups, n_genes, direction, key, min_logfoldchange)
-        symbols = _genes.labels(adata, entry, gene_symbols)
-        genes = {group: _genes.relabel(table["names"], symbols) for group, table in tables.items() if len(table)}
-        for group in [group for group in tables if group not in genes]:
-            logg.warning(f"No genes to draw for {group!r}.")
-        if not genes:
-            msg = f"No group has a gene to draw with direction={direction!r}, min_logfoldchange={min_logfoldchange}."
-            raise ValueError(msg)
-        if kwargs.get("use_raw") is None and kwargs.get("layer") is None:
-            kwargs |= {"use_raw": _genes.uses_raw(entry), "layer": entry["params"].get("layer")}
-        scanpys = getattr(_figures.scanpys(), f"rank_genes_groups_{kind}")
-        return scanpys(adata, list(genes), var_names=genes, gene_symbols=gene_symbols, key=key, **kwargs)
-
-    summary, arguments = _GRIDS[kind]
-    draw.__name__ = draw.__qualname__ = f"rank_genes_groups_{kind}"
-    draw.__doc__ = _GRID_DOC.format(summary=summary, arguments=arguments, kind=kind)
-    return document(draw)
-
-
-rank_genes_groups_dotplot = _grid_plot("dotplot")
-rank_genes_groups_matrixplot = _grid_plot("matrixplot")
-rank_genes_groups_stacked_violin = _grid_plot("stacked_violin")
-rank_genes_groups_heatmap = _grid_plot("heatmap")
-rank_genes_groups_tracksplot = _grid_plot("tracksplot")
 
 
 @document
@@ -183,7 +76,7 @@ def rank_genes_groups(
     >>> axes[0].get_title()
     'Dendritic vs. rest'
     """
-    entry, tables = _select(adata, groups, n_genes, direction, key)
+    entry, tables = select(adata, groups, n_genes, direction, key)
     symbols = _genes.labels(adata, entry, gene_symbols)
     names, scores = {}, {}
     length = max(map(len, tables.values()))
@@ -200,7 +93,8 @@ def rank_genes_groups(
     draw = _figures.scanpys().rank_genes_groups
     axes: list[Axes] = draw(stand_in, list(tables), n_genes=length, key=key, show=False, **kwargs)
     limits = [one.get_ylim() for one in axes]
-    for one, (low, high) in zip(axes, limits, strict=True):
+    for one, group, (low, high) in zip(axes, tables, limits, strict=True):
+        one.set_title(_contrasts.versus(entry, group))
         one.axhline(0, color="0.7", linewidth=0.8, zorder=0)
         one.set_ylim(low - _BELOW * (high - low), high)  # Scanpy's start at the lowest score, which cuts its name off
     return _figures.finish(axes, show=show)
@@ -260,7 +154,7 @@ def rank_genes_groups_violin(
     >>> len(axes[0].get_xticklabels())
     3
     """
-    entry, tables = _select(adata, groups, n_genes, direction, key)
+    entry, tables = select(adata, groups, n_genes, direction, key)
     symbols = _genes.labels(adata, entry, gene_symbols)
     axes = _figures.axes_for(list(tables), ax, max(2.9, _VIOLIN_WIDTH * n_genes), _VIOLIN_HEIGHT)
     for one, (group, table) in zip(axes, tables.items(), strict=True):
@@ -268,42 +162,33 @@ def rank_genes_groups_violin(
         _figures.scanpys().rank_genes_groups_violin(
             stand_in, [group], n_genes=n_genes, use_raw=False, key=key, ax=one, show=False, **kwargs
         )
-        one.set_title(one.get_title(), fontsize="medium")
+        one.set_title(_contrasts.versus(entry, group), fontsize="medium")
     return _figures.finish(axes, show=show, ax=ax)
 
 
 def _stand_in(
     adata: AnnData, entry: Mapping[str, Any], group: str, table: pd.DataFrame, symbols: pd.Series | None, key: str
 ) -> AnnData:
-    """The drawn genes alone, from the matrix that was ranked, with their names and a ranking of one group."""
+    """The drawn genes alone, from the matrix that was ranked, with their names and a ranking of one group.
+
+    Where the group is compared with groups of its own, these are all the others that there are.
+    """
     names = table["names"].tolist()
     raw = _genes.uses_raw(entry)
-    layer = entry["params"].get("layer")
+    params = dict(entry["params"])
     shown = _genes.relabel(table["names"], symbols)
-    groupby = str(entry["params"]["groupby"])
+    groupby = str(params["groupby"])
+    obs = adata.obs[[groupby]].copy()
+    kept = np.ones(adata.n_obs, dtype=bool)
+    if str(params["reference"]) in _rgg.SEVERAL_REFERENCES:
+        source = _contrasts.source(entry, group)
+        compared = [source, *_contrasts.per_target(entry, group).index]
+        kept = obs[groupby].astype(str).isin(compared).to_numpy()
+        obs[groupby] = pd.Categorical(obs[groupby].astype(str).replace({source: group}))
+        params["reference"] = "rest"
     return AnnData(
-        sc.get.obs_df(adata, names, layer=layer, use_raw=raw).to_numpy(),
-        obs=adata.obs[[groupby]].copy(),
+        sc.get.obs_df(adata, names, layer=params.get("layer"), use_raw=raw).to_numpy()[kept],
+        obs=obs[kept],
         var=pd.DataFrame(index=shown),
-        uns={key: {"params": dict(entry["params"]), "names": np.rec.fromarrays([shown], dtype=[(group, "O")])}},
+        uns={key: {"params": params, "names": np.rec.fromarrays([shown], dtype=[(group, "O")])}},
     )
-
-
-def _select(
-    adata: AnnData,
-    groups: Sequence[str] | None,
-    n_genes: int,
-    direction: str,
-    key: str,
-    min_logfoldchange: float | None = None,
-) -> tuple[Mapping[str, Any], dict[str, pd.DataFrame]]:
-    """The ranking, and the rows to draw of each group."""
-    entry = _rgg.read(adata, key)
-    n_genes = _validate.whole_number("n_genes", n_genes)
-    tables = {}
-    for group in _figures.chosen(groups, _rgg.group_names(entry)):
-        table = _genes.select(entry, group, direction)
-        if min_logfoldchange is not None:
-            table = table[table["logfoldchanges"] > min_logfoldchange]
-        tables[group] = table.head(n_genes)
-    return entry, tables

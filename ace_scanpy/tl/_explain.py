@@ -8,29 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from scanpy import logging as logg
 
 from .. import _devices, _keys, _labels, _matrix, _records, _validate
 from .._commit import Results
 from .._docs import document
-from ..models import from_labels
 from ..models._sampling import encode
 from ..pp._standardize import compute as standardize
-from . import _cluster, _embed, _layout
-from ._rankers import METHODS, Given, GivenNetwork
+from . import _cluster, _embed
+from ._rankers import METHODS
+from ._ranking import Network, rank
 from ._request import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-    from .._labels import Labels
-    from ..methods._perturbation import Rest, Weights
+    from ..methods._contrasts import Rest
+    from ..methods._perturbation import Weights
     from ._request import Request
-
-_LOW_FIDELITY = 0.9
 
 
 @document
@@ -41,6 +37,8 @@ def explain(
     groups: Sequence[str] | str = "all",
     reference: str = "rest",
     rest: Rest = "each",
+    contrasts: Sequence[tuple[str, str | Sequence[str]]] | None = None,
+    by: str | None = None,
     method: str = "ace",
     use_rep: str = _keys.REP,
     n_genes: int | None = None,
@@ -83,10 +81,22 @@ def explain(
     groups
         Groups to explain, or `"all"`.
     reference
-        `"rest"`, or a group to compare each other group with.
+        `"rest"`; a group to compare each other group with; or `"nearest"`, to compare each with its closest neighbour,
+        the group whose prototype in the latent space is the least far, of which :func:`ace_scanpy.get.contrasts` says
+        the name. `"nearest"` is for ACE alone, and means a group of that name where there is one.
     rest
         Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
         or `"max"`, equation 8, which leads each cell to whichever group is nearest.
+    contrasts
+        Pairs to explain in place of `groups` and `reference`, for ACE: `("a", "b")` is what tells a from b,
+        `("a", ["b", "c"])` from both, one-vs-one. Each pair has a ranking, called by its group; where
+        a group has several, by the pair, as `"a vs b"`, a name that Scanpy's plots of scores and of dots take, but not
+        those that look the group up in `adata.obs`.
+    by
+        Column of `adata.obs`, such as a condition or batch, to explain the groups within each of its levels, by the
+        cells of that level alone, for ACE. The encoder, fitted to the labels of all cells, is the same for all levels.
+        Each level has an entry of its own, `adata.uns[f'{key_added}_{level}']`, and :func:`ace_scanpy.get.levels` says
+        which genes differ.
     method
         `"ace"`, or one of the methods it is compared with, all written in the same layout (see Notes): `"deseq2"`,
         `"jsd"`, `"gce"`, `"grs"`, `"smoothgrad"` or `"shap"`. An argument that a method has no use for is refused.
@@ -138,8 +148,18 @@ def explain(
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
         that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
         network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
+    `contrast_target`, `contrast_rank` : int32, `contrast_delta` : float32
+        Of ACE, but for equation 8, each contrast by itself, as :func:`ace_scanpy.get.contrasts` reads it: a row for
+        each gene that is changed, with the number of the target (-1 in rows that fill up), the gene's row in `names`
+        and the change.
+    `contrast_source` : int32
+        One row: the number of the group itself.
+    `contrast_flip_rate`, `contrast_size`, `contrast_distance` : float32
+        A field per group that there is, whose place is its number, and a row per ranking: share of the cells that the
+        contrast moves, sum of its absolute changes, distance of the prototypes.
     `params` : dict
-        The method, its settings and the values chosen (`lam`: the largest used).
+        The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
+        `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -151,7 +171,8 @@ def explain(
         For a column, layer, mask or embedding that does not exist; available ones are listed.
     ValueError
         For an unknown group, reference, method or other choice; an argument that is not the method's; fewer than two
-        groups; NaN, infinity or raw counts; counts that are none; an encoder that does not fit the matrix asked for.
+        groups, or in a level of `by`; a contrast of a group with itself or given twice; NaN, infinity or raw counts;
+        counts that are none; an encoder that does not fit the matrix asked for.
     ImportError
         When the method needs a package of the extra `methods` that is not installed.
 
@@ -192,6 +213,8 @@ def explain(
         groups=groups,
         reference=reference,
         rest=rest,
+        contrasts=contrasts,
+        by=by,
         method=method,
         use_rep=use_rep,
         n_genes=n_genes,
@@ -217,12 +240,11 @@ def explain(
 def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
     results = Results()
-    method = METHODS[request.method]
     record, matrix, labels = request.record, request.matrix, request.labels
     everything = matrix.with_genes(np.arange(len(matrix.var_names)))
     # first, because it refuses NaN outside the mask too
     sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    if record is None and method.needs_encoder:
+    if record is None and METHODS[request.method].needs_encoder:
         made, record = _embed.compute(
             adata,
             matrix,
@@ -245,54 +267,17 @@ def _compute(adata: AnnData, request: Request) -> Results:
         labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
     elif not hasattr(adata.obs[labels.key], "cat"):
         results.add("obs", labels.key, _labels.as_categorical(adata.obs[labels.key]))
-    contrasts = request.contrasts(labels)
-    if sums is None:
-        sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    common = (adata, request, matrix, labels, contrasts, sums)
     if record is None:
-        _, mean, scale = standardize(adata, matrix)
-        given, fidelity, overall = Given(*common, mean, scale), None, np.nan
+        _, *scales = standardize(adata, matrix)
+        network = None
     else:
         model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
         if is_new:
             results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
         encoder = model.encoder.to(request.device)
-        codes = torch.tensor(labels.codes)
-        refitted = torch.from_numpy(encode(encoder, matrix))
-        clustering = from_labels(refitted, codes, request.beta)
-        right = (clustering.assign(refitted) == codes).numpy()
-        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
-        overall = float(right[labels.codes >= 0].mean())
-        mean, scale = encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()
-        given = GivenNetwork(*common, mean, scale, encoder, clustering.to(request.device))
-    start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}] by {request.method!r}")
-    found = method.rank(given)
-    if fidelity is not None:
-        _report(labels, fidelity, overall)
-    entry = _layout.entry(
-        adata,
-        matrix,
-        labels,
-        contrasts,
-        found,
-        sums,
-        fidelity,
-        request.method,
-        n_genes=request.n_genes,
-        pts=request.pts,
-    )
-    results.add("uns", request.key_added, entry)
-    logg.info("    finished", time=start, deep=f"added\n    {request.key_added!r} (adata.uns)")
+        network = Network(encoder, torch.from_numpy(encode(encoder, matrix)))
+        scales = [encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()]
+    for part in request.parts(labels):
+        known = sums if part.labels is labels else None
+        results.add("uns", part.key, rank(adata, request, part, matrix, known, (scales[0], scales[1]), network))
     return results
-
-
-def _report(labels: Labels, fidelity: NDArray[np.floating], overall: float) -> None:
-    """Log how well the neuralised clustering reproduces the labels."""
-    logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
-    if overall < _LOW_FIDELITY:
-        worst = min(labels.display, key=lambda g: fidelity[g])
-        logg.warning(
-            f"Only {overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}] "
-            f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the "
-            "labels."
-        )

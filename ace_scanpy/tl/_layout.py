@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
-from .. import _foldchanges, _rgg
+from .. import _contrasts, _foldchanges, _rgg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
     from .._labels import Labels
     from .._matrix import GeneMatrix, GroupSums
-    from ..methods import Contrasts
+    from ..methods import Contrasts, Pairs
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found, one row per explained group, in the order of `Contrasts.groups`.
+    """What a method found, one row per row of the contrasts.
 
     Attributes
     ----------
@@ -37,6 +38,8 @@ class Found:
         Of methods with a perturbation; see :func:`ace_scanpy.tl.explain`.
     pvals, pvals_adj
         Of methods with a test.
+    pairs
+        Each contrast by itself, of methods with a perturbation towards single groups.
     """
 
     scores: NDArray[np.floating]
@@ -48,6 +51,7 @@ class Found:
     panel_size: NDArray[np.integer] | None = None
     pvals: NDArray[np.floating] | None = None
     pvals_adj: NDArray[np.floating] | None = None
+    pairs: Pairs | None = None
 
 
 def entry(
@@ -58,39 +62,83 @@ def entry(
     found: Found,
     sums: GroupSums,
     fidelity: NDArray[np.floating] | None,
-    method: str,
+    params: dict[str, Any],
     *,
     n_genes: int | None,
     pts: bool,
 ) -> dict[str, Any]:
-    """The stored entry, groups in the order of the categories."""
-    shown = [g for g in labels.display if g in contrasts.groups]
-    rows = [contrasts.groups.index(g) for g in shown]
+    """The stored entry, groups in the order of the categories; rankings of the same group in that of the contrasts."""
+    rows = sorted(range(len(contrasts.groups)), key=lambda row: labels.display.index(contrasts.groups[row]))
+    shown = [contrasts.groups[row] for row in rows]
+    others = [contrasts.others(row) for row in rows]
+    names = _field_names(labels, shown, others)
     logged = _foldchanges.sums_for_fold_changes(adata, matrix, sums, labels)
     n_all = len(matrix.var_names)
-    changes = _foldchanges.log2_fold_changes(adata, logged, shown, contrasts.reference, n_all)
+    changes = _foldchanges.log2_fold_changes(adata, logged, shown, others, n_all)
     inside: pd.DataFrame | None = None
     outside: pd.DataFrame | None = None
     if pts:
-        inside, outside = _foldchanges.fractions(sums, labels, shown, contrasts.reference, matrix.var_names)
+        inside, outside = _foldchanges.fractions(
+            sums, labels, names, shown, others, contrasts.reference, matrix.var_names
+        )
     own = np.full(len(shown), np.nan) if fidelity is None else fidelity[shown]
-    return _rgg.build(
-        _ranking(found, rows, matrix.genes, changes, own, sums.n_cells[shown]),
-        groups=[labels.names[g] for g in shown],
+    ranking = _ranking(found, rows, matrix.genes, changes, own, sums.n_cells[shown])
+    built = _rgg.build(
+        ranking,
+        groups=names,
         var_names=matrix.var_names,
         logfoldchanges=changes,
         params={
             "groupby": labels.key,
-            "reference": "rest" if contrasts.reference is None else labels.names[contrasts.reference],
             "use_raw": matrix.use_raw,
             "layer": matrix.layer,
             "corr_method": "none",
-            "method": method,
+            **params,
             **found.params,
         },
         n_genes=n_genes,
         pts=inside,
         pts_rest=outside,
+    )
+    if found.pairs is not None:
+        built |= _pairs(found.pairs, rows, shown, names, labels, matrix, ranking.order, n_genes)
+    return built
+
+
+def _field_names(labels: Labels, groups: list[int], others: list[list[int]]) -> list[str]:
+    """Names of the groups; where one has several rankings, with what it is compared with."""
+    names = []
+    for group, targets in zip(groups, others, strict=True):
+        own = labels.names[group]
+        against = ", ".join(labels.names[t] for t in labels.display if t in targets)
+        names.append(own if groups.count(group) == 1 else f"{own} vs {against}")
+    return names
+
+
+def _pairs(
+    pairs: Pairs,
+    rows: list[int],
+    shown: list[int],
+    names: list[str],
+    labels: Labels,
+    matrix: GeneMatrix,
+    order: NDArray[np.intp],
+    n_genes: int | None,
+) -> dict[str, np.recarray]:
+    """Each contrast by itself: rows, groups and genes in the order of the entry."""
+    delta = pairs.delta.tocoo()
+    everywhere = (pairs.delta.shape[0], len(matrix.var_names))
+    return _contrasts.build(
+        names,
+        [labels.names[g] for g in labels.display],
+        np.argsort(labels.display)[shown],
+        np.argsort(rows)[pairs.row],
+        np.argsort(labels.display)[pairs.target],
+        sparse.csr_matrix((delta.data, (delta.row, matrix.genes[delta.col])), shape=everywhere),
+        pairs.flip_rate,
+        pairs.distance[np.ix_(shown, labels.display)],
+        order,
+        n_genes,
     )
 
 

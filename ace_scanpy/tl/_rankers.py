@@ -103,6 +103,7 @@ def _ace(given: GivenNetwork) -> Found:
         delta=found.delta,
         flip_rate=found.flip_rate,
         panel_size=found.panel_size,
+        pairs=found.pairs,
     )
 
 
@@ -217,7 +218,7 @@ def _found(scores: GeneScores, params: dict[str, Any]) -> Found:
 _NETWORK = frozenset({"use_rep", "beta", "batch_key"})
 
 METHODS: dict[str, Method] = {
-    "ace": Method(_ace, _NETWORK | {"rest", "weights", "alpha", "lam"}, needs_encoder=True),
+    "ace": Method(_ace, _NETWORK | {"rest", "weights", "alpha", "lam", "contrasts", "by"}, needs_encoder=True),
     "deseq2": Method(_deseq2, frozenset({"counts_layer"}), package="pydeseq2"),
     "jsd": Method(_jsd),
     "gce": Method(_gce),

@@ -12,7 +12,7 @@ import torch
 from ace_scanpy._matrix import GeneMatrix
 from ace_scanpy.methods import Contrasts, attribute, expected_gradients, smoothgrad
 from ace_scanpy.methods._attributions import GroupLogit
-from ace_scanpy.models import Encoder, NeuralizedClustering
+from ace_scanpy.models import NetworkEncoder, NeuralizedClustering
 
 pytest.importorskip("captum")
 
@@ -22,7 +22,7 @@ N_GENES = 5
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    encoder = Encoder(torch.full((N_GENES,), 0.5), torch.full((N_GENES,), 2.0), n_hidden=(8,), n_latent=3)
+    encoder = NetworkEncoder(torch.full((N_GENES,), 0.5), torch.full((N_GENES,), 2.0), n_hidden=(8,), n_latent=3)
     return encoder, NeuralizedClustering(torch.randn(3, 3), beta=1.3)
 
 
@@ -92,7 +92,7 @@ def test_signs(kind, reference):
     values = rng.normal(10.0, 0.3, size=(90, N_GENES)).astype(np.float32)
     values[codes == 0, 0] += 4
     values[codes == 0, 1] -= 4
-    encoder = Encoder(torch.zeros(N_GENES), torch.ones(N_GENES), n_hidden=(N_GENES,), n_latent=N_GENES)
+    encoder = NetworkEncoder(torch.zeros(N_GENES), torch.ones(N_GENES), n_hidden=(N_GENES,), n_latent=N_GENES)
     with torch.no_grad():
         for layer in (encoder.first, encoder.rest[-1]):
             layer.weight.copy_(torch.eye(N_GENES))

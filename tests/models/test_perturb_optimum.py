@@ -59,7 +59,7 @@ def solve(q, target, objective, *, lam=LAM, dtype=torch.float64):
         return torch.einsum("bnh,bnkh->bnk", a[..., :-1], maps[a[..., -1].round().long()])
 
     return perturb(
-        SimpleNamespace(weight=weight, tail=tail),
+        SimpleNamespace(n_genes=N_GENES, shift=lambda delta: delta @ weight.T, tail=tail),
         NeuralizedClustering(tensor(q.prototypes), q.beta),
         SourceCells(torch.cat([tensor(q.preactivation), number], dim=-1), tensor(q.cell_weight)),
         torch.tensor(q.source),

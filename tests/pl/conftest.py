@@ -6,8 +6,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
-from ace_scanpy import _rgg
+from ace_scanpy import _contrasts, _rgg
 
 GROUPS = ["a", "b", "c", "d"]
 GENES = [f"g{i}" for i in range(12)]
@@ -20,11 +21,16 @@ SCORES = np.array(
         [0, 0, 0, 0, 0, 0.3, 0.5, 0, 0.05, -0.15, 0, 0],
     ]
 )
+PAIRS = [(s, t) for s in range(4) for t in range(4) if s != t]
+DISTANCE = np.array([[0, 3, 1, 4], [3, 0, 4, 1], [1, 4, 0, 3], [4, 1, 3, 0]])
 
 
 @pytest.fixture
 def ranked():
-    """40 cells of 4 groups and 12 genes; X, `layers["double"]` and raw differ; genes 10, 11 and others score 0."""
+    """40 cells of 4 groups and 12 genes; X, `layers["double"]` and raw differ; genes 10, 11 and others score 0.
+
+    What leads from one group to another takes away twice the scores of the first and adds those of the second.
+    """
     rng = np.random.default_rng(0)
     codes = np.arange(40) % 4
     values = (rng.random((40, 12)) + (SCORES[codes] > 0) * 2).astype(np.float32)
@@ -48,6 +54,12 @@ def ranked():
         pvals=np.full(SCORES.shape, np.nan),
         pvals_adj=np.full(SCORES.shape, np.nan),
     )
+    order = ranking.order
+    delta = np.stack([SCORES[t] - 2 * SCORES[s] for s, t in PAIRS])
+    source, target = np.array(PAIRS).T
+    contrasts = _contrasts.build(
+        GROUPS, GROUPS, range(4), source, target, sparse.csr_matrix(delta), np.full(12, 0.97), DISTANCE, order, None
+    )
     params = {"groupby": "group", "reference": "rest", "use_raw": False, "layer": None, "method": "ace"}
     adata.uns["rank_genes_groups"] = _rgg.build(
         ranking,
@@ -57,6 +69,7 @@ def ranked():
         params=params,
         n_genes=None,
     )
+    adata.uns["rank_genes_groups"] |= contrasts
     return adata
 
 

@@ -42,6 +42,7 @@ def _training(adata):
 
 PICTURES = {
     "panel": lambda adata: ace.pl.panel(adata, n_genes=4, show=False),
+    "contrast": lambda adata: ace.pl.contrast(adata, "a", n_genes=3, show=False),
     "importance": lambda adata: ace.pl.importance(adata, n_genes=3, show=False),
     "importance_unsigned": lambda adata: (
         adata.uns["rank_genes_groups"].pop("enriched"),

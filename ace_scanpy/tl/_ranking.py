@@ -1,0 +1,98 @@
+"""One ranking: the groups, what they are compared with, the method, and the entry that is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+
+from .. import _matrix, methods
+from ..models import from_labels
+from . import _layout
+from ._rankers import METHODS, Given, GivenNetwork
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._labels import Labels
+    from .._matrix import GeneMatrix, GroupSums
+    from ..models import Encoder
+    from ._request import Part, Request
+
+_LOW_FIDELITY = 0.9
+
+
+@dataclass(frozen=True)
+class Network:
+    """The encoder that is explained, and the latent coordinates that it gives all cells."""
+
+    encoder: Encoder
+    latent: torch.Tensor
+
+
+def rank(
+    adata: AnnData,
+    request: Request,
+    part: Part,
+    matrix: GeneMatrix,
+    sums: GroupSums | None,
+    scales: tuple[NDArray[np.floating], NDArray[np.floating]],
+    network: Network | None,
+) -> dict[str, Any]:
+    """The entry of one part of the request; `sums` are those of its groups, None where they are not known yet.
+
+    Prototypes, and what else depends on the groups, are of the cells of the part.
+    """
+    labels = part.labels
+    if sums is None:
+        everything = matrix.with_genes(np.arange(len(matrix.var_names)))
+        sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
+    fidelity = None
+    if network is None:
+        contrasts = request.contrasts(labels)
+        given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
+    else:
+        codes = torch.tensor(labels.codes)
+        clustering = from_labels(network.latent, codes, request.beta)
+        right = (clustering.assign(network.latent) == codes).numpy()
+        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
+        contrasts = request.contrasts(labels, methods.distances(clustering))
+        common = (adata, request, matrix, labels, contrasts, sums, *scales)
+        given = GivenNetwork(*common, network.encoder, clustering.to(request.device))
+    start = logg.info(
+        f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]{part.where} by {request.method!r}"
+    )
+    found = METHODS[request.method].rank(given)
+    if fidelity is not None:
+        _report(labels, part.where, fidelity, float(right[labels.codes >= 0].mean()))
+    level = {} if part.level is None else {"by": request.by, "level": part.level}
+    entry = _layout.entry(
+        adata,
+        matrix,
+        labels,
+        contrasts,
+        found,
+        sums,
+        fidelity,
+        {"method": request.method, "reference": request.versus(labels), **level},
+        n_genes=request.n_genes,
+        pts=request.pts,
+    )
+    logg.info("    finished", time=start, deep=f"added\n    {part.key!r} (adata.uns)")
+    return entry
+
+
+def _report(labels: Labels, where: str, fidelity: NDArray[np.floating], overall: float) -> None:
+    """Log how well the neuralised clustering reproduces the labels."""
+    logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
+    if overall < _LOW_FIDELITY:
+        worst = min(labels.display, key=lambda g: fidelity[g])
+        logg.warning(
+            f"Only {overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}]{where} "
+            f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the "
+            "labels."
+        )
