@@ -253,7 +253,7 @@ class TestEveryPlot:
 
         def scanpys(adata, groups, **options):
             called.append(list(groups))
-            return []
+            return [plt.figure().add_subplot()]
 
         names = [f"rank_genes_groups{n}" for n in ("", "_violin", *(f"_{kind}" for kind in GRIDS))]
         monkeypatch.setattr(sc.pl, "legacy", SimpleNamespace(**dict.fromkeys(names, scanpys)), raising=False)
