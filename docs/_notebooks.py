@@ -19,9 +19,8 @@ _NUMERICAL = ("anndata", "matplotlib", "numpy", "pandas", "scanpy", "scikit-lear
 _SETUP = """\
 import warnings
 
-# warnings of other packages about their own future
-warnings.filterwarnings("ignore", category=FutureWarning)
-warnings.filterwarnings("ignore", category=DeprecationWarning)
+# what other packages warn of names files of the machine that built the page; ours go through Scanpy's logger
+warnings.filterwarnings("ignore", module="(?!ace_scanpy)")
 %config InlineBackend.figure_formats = ["retina"]"""
 _NOT_RUN = """\
 ```{admonition} Not run

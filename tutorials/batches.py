@@ -33,7 +33,8 @@ import ace_scanpy as ace
 
 adata = ace.datasets.symsim("complex", batch_size=3.0, rng=1)
 print(pd.crosstab(adata.obs["cluster"], adata.obs["batch"]).to_string())
-print(pd.crosstab(adata.var_names.str[0].rename("name begins with"), adata.var["kind"]).to_string())
+letters = pd.Series(adata.var_names.str[0], index=adata.var_names, name="name begins with")
+print(pd.crosstab(letters, adata.var["kind"]).to_string())
 
 # %% [markdown]
 # ## Two embeddings
@@ -49,27 +50,7 @@ for rep in ("X_plain", "X_corrected"):
     print(f"{rep:<12} silhouette by batch {by_batch:5.2f}, by true cluster {by_cluster:5.2f}")
 
 # %% [markdown]
-# A silhouette near 0 by batch means that the batches are mixed. The pictures show the same: each point is a cell;
-# without the correction colours of the batch lie apart, with it they overlap, while clusters stay apart.
-
-# %%
-for rep in ("X_plain", "X_corrected"):
-    sc.pp.neighbors(adata, use_rep=rep, key_added=rep)
-    sc.tl.umap(adata, neighbors_key=rep, key_added=rep.replace("X_", "umap_"))
-
-# %%
-sc.pl.embedding(adata, "umap_plain", color=["batch", "cluster"], title=["plain: batch", "plain: true cluster"])
-
-# %% tags=["script"]
-plt.savefig(folder / "batches_plain.png", dpi=120, bbox_inches="tight")
-
-# %%
-sc.pl.embedding(
-    adata, "umap_corrected", color=["batch", "cluster"], title=["corrected: batch", "corrected: true cluster"]
-)
-
-# %% tags=["script"]
-plt.savefig(folder / "batches_corrected.png", dpi=120, bbox_inches="tight")
+# A silhouette near 0 by batch means that the batches are mixed.
 
 # %% [markdown]
 # ## Clusters of each
@@ -124,7 +105,32 @@ tops = ace.get.rank_genes_groups_df(adata, key="panels_true").groupby("group", o
 print(adata.var.loc[tops, "kind"].value_counts().to_string())
 
 # %% [markdown]
-# What `batch_key` cannot do: where a cluster exists in one batch only, batch and cluster are the same thing, and
+# ## Seen
+# Each point is a cell. On the plain embedding the colours of the batches lie apart; on the corrected one they overlap,
+# while clusters stay apart.
+
+# %%
+for rep in ("X_plain", "X_corrected"):
+    sc.pp.neighbors(adata, use_rep=rep, key_added=rep)
+    sc.tl.umap(adata, neighbors_key=rep, key_added=rep.replace("X_", "umap_"))
+
+# %%
+sc.pl.embedding(adata, "umap_plain", color=["batch", "cluster"], title=["plain: batch", "plain: true cluster"])
+
+# %% tags=["script"]
+plt.savefig(folder / "batches_plain.png", dpi=120, bbox_inches="tight")
+
+# %%
+sc.pl.embedding(
+    adata, "umap_corrected", color=["batch", "cluster"], title=["corrected: batch", "corrected: true cluster"]
+)
+
+# %% tags=["script"]
+plt.savefig(folder / "batches_corrected.png", dpi=120, bbox_inches="tight")
+
+# %% [markdown]
+# ## What `batch_key` cannot do
+# Where a cluster exists in one batch only, batch and cluster are the same thing, and
 # mixing the batches mixes the cluster with others. Look at a table of clusters by batches, as the first one on this
 # page, before you trust either.
 
