@@ -82,9 +82,12 @@ class Perturbation:
     @classmethod
     def joined(cls, parts: Sequence[Perturbation]) -> Perturbation:
         """The solutions of several batches as one."""
-        tensors = ("delta", "gradient", "flip_rate", "objective", "lam")
         return cls(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in tensors),
+            delta=torch.cat([part.delta for part in parts]),
+            gradient=torch.cat([part.gradient for part in parts]),
+            flip_rate=torch.cat([part.flip_rate for part in parts]),
+            objective=torch.cat([part.objective for part in parts]),
+            lam=torch.cat([part.lam for part in parts]),
             n_iter=sum(part.n_iter for part in parts),
         )
 

@@ -13,10 +13,11 @@ from scanpy import logging as logg
 from .. import _devices, _keys, _labels, _matrix, _records, _validate
 from .._commit import Results
 from .._docs import document
+from .._record_kinds import AutoencoderRecord
 from ..models import from_labels
 from ..models._sampling import encode
 from ..pp._standardize import compute as standardize
-from . import _cluster, _embed, _layout
+from . import _autoencoder, _cluster, _layout
 from ._rankers import METHODS, Given, GivenNetwork
 from ._request import check
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._labels import Labels
+    from .._matrix import GeneMatrix
+    from .._record_kinds import Record
     from ..methods._perturbation import Rest, Weights
+    from ..models import Encoder
     from ._request import Request
 
 _LOW_FIDELITY = 0.9
@@ -216,17 +220,17 @@ def explain(
 
 def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
-    results = Results()
+    results = request.made or Results()
     method = METHODS[request.method]
     record, matrix, labels = request.record, request.matrix, request.labels
     everything = matrix.with_genes(np.arange(len(matrix.var_names)))
     # first, because it refuses NaN outside the mask too
     sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
     if record is None and method.needs_encoder:
-        made, record = _embed.compute(
+        made, record = _autoencoder.compute(
             adata,
             matrix,
-            _embed.Settings(),
+            _autoencoder.Settings(),
             request.batch_key,
             request.batch,
             None,
@@ -253,18 +257,16 @@ def _compute(adata: AnnData, request: Request) -> Results:
         _, mean, scale = standardize(adata, matrix)
         given, fidelity, overall = Given(*common, mean, scale), None, np.nan
     else:
-        model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
-        if is_new:
-            results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
-        encoder = model.encoder.to(request.device)
+        cells = record.cells(adata, matrix)
+        encoder = _explained(adata, cells, record, labels, request, results)
         codes = torch.tensor(labels.codes)
-        refitted = torch.from_numpy(encode(encoder, matrix))
+        refitted = torch.from_numpy(encode(encoder, cells))
         clustering = from_labels(refitted, codes, request.beta)
         right = (clustering.assign(refitted) == codes).numpy()
         fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
         overall = float(right[labels.codes >= 0].mean())
         mean, scale = encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()
-        given = GivenNetwork(*common, mean, scale, encoder, clustering.to(request.device))
+        given = GivenNetwork(*common, mean, scale, encoder, clustering.to(request.device), cells)
     start = logg.info(f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}] by {request.method!r}")
     found = method.rank(given)
     if fidelity is not None:
@@ -284,6 +286,20 @@ def _compute(adata: AnnData, request: Request) -> Results:
     results.add("uns", request.key_added, entry)
     logg.info("    finished", time=start, deep=f"added\n    {request.key_added!r} (adata.uns)")
     return results
+
+
+def _explained(
+    adata: AnnData, cells: GeneMatrix, record: Record, labels: Labels, request: Request, results: Results
+) -> Encoder:
+    """The encoder that is explained for these labels; a copy that has to be fitted first goes to `results`."""
+    digest = _records.digest(labels.codes)
+    encoder = record.explained(labels.key, digest)
+    if encoder is None:
+        assert isinstance(record, AutoencoderRecord)  # the only kind with copies
+        model = _autoencoder.fit(adata, cells, record, labels, request.device)
+        results.records[request.use_rep] = record.with_fit(labels.key, digest, model)
+        encoder = model.encoder
+    return encoder.to(request.device)
 
 
 def _report(labels: Labels, fidelity: NDArray[np.floating], overall: float) -> None:

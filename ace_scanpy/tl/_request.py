@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .. import _keys, _labels, _matrix, _records, _validate, methods
 from .._extras import require
 from ..methods._perturbation import Rest, Weights
-from . import _embed
+from . import _autoencoder, _pca
 from ._rankers import METHODS
 
 if TYPE_CHECKING:
@@ -21,18 +21,23 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._commit import Results
     from .._labels import Labels
     from .._matrix import GeneMatrix
-    from .._records import Record
+    from .._record_kinds import Record
     from ..methods import Contrasts
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made."""
+    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made.
+
+    `made` is what the record adds to `adata` where the check itself has made it.
+    """
 
     matrix: GeneMatrix
     record: Record | None
+    made: Results | None
     labels: Labels | None
     groups: Any
     reference: Any
@@ -67,7 +72,8 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     _validate.not_empty(adata)
     _validate.one_of("method", given["method"], METHODS)
     method = METHODS[given["method"]]
-    _refuse_options(given, defaults)
+    options = {name: method.options for name, method in METHODS.items()}
+    _validate.applicable(given, defaults, options, given["method"], "method")
     if method.package is not None:
         require(method.package, f"`method`={given['method']!r}", "methods")
     _validate.one_of("rest", given["rest"], get_args(Rest))
@@ -91,11 +97,14 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     labels = None if groupby is None else _labels.read(adata, groupby)
     asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
     record = _records.load(adata, given["use_rep"]) if method.needs_encoder else None
-    if record is None and given["use_rep"] != _keys.REP:
-        raise KeyError(_records.missing(adata, given["use_rep"]))
+    made = None
+    if record is None and method.needs_encoder and given["use_rep"] != _keys.REP:
+        if not _pca.has_loadings(adata, given["use_rep"]):
+            raise KeyError(_records.missing(adata, given["use_rep"]))
+        made, record = _pca.compute(adata, given["use_rep"], layer=asked["layer"], use_raw=asked["use_raw"])
     if record is None:
         matrix = _matrix.choose(adata, **asked)
-        batch = _embed.batches(adata, given["batch_key"])
+        batch = _autoencoder.batches(adata, given["batch_key"])
     else:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
@@ -103,7 +112,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
             _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
         _check_counts(adata, matrix, given["counts_layer"], given["method"])
-    request = Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
+    request = Request(matrix=matrix, record=record, made=made, labels=labels, batch=batch, **given)
     if labels is not None:
         request.contrasts(labels)
         if given["pts"] and any("/" in name for name in labels.names):
@@ -112,19 +121,6 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
                 "and h5ad and zarr files allow no '/' there: rename the categories before you write `adata` to a file."
             )
     return request
-
-
-def _refuse_options(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise for an argument that was set but says nothing to the method."""
-    applicable = METHODS[given["method"]].options
-    for name in sorted(set().union(*(method.options for method in METHODS.values())) - applicable):
-        if given[name] != defaults[name]:
-            owners = [key for key, method in METHODS.items() if name in method.options]
-            msg = (
-                f"`{name}`={given[name]!r} does not apply to method={given['method']!r}, only to {owners}. "
-                "Leave it out."
-            )
-            raise ValueError(msg)
 
 
 def _check_counts(adata: AnnData, matrix: GeneMatrix, layer: object, method: str) -> None:
