@@ -7,6 +7,7 @@ from ._contrast import Objective, is_flipped
 from ._gates import FeatureGates
 from ._joint import learn_jointly
 from ._mmd import mmd
+from ._module import ModuleEncoder
 from ._perturb import Perturbation, SourceCells, perturb
 from ._prototypes import NeuralizedClustering
 from ._sampling import encode, minibatches
@@ -16,6 +17,7 @@ __all__ = [
     "Autoencoder",
     "Encoder",
     "FeatureGates",
+    "ModuleEncoder",
     "NeuralizedClustering",
     "Objective",
     "Perturbation",
