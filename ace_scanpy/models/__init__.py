@@ -8,6 +8,7 @@ from ._encoder import AffineEncoder, Encoder
 from ._gates import FeatureGates
 from ._joint import learn_jointly
 from ._mmd import mmd
+from ._module import ModuleEncoder
 from ._perturb import Perturbation, SourceCells, perturb
 from ._prototypes import NeuralizedClustering
 from ._sampling import encode, minibatches
@@ -18,6 +19,7 @@ __all__ = [
     "Autoencoder",
     "Encoder",
     "FeatureGates",
+    "ModuleEncoder",
     "NetworkEncoder",
     "NeuralizedClustering",
     "Objective",
