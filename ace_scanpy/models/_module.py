@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ._encoder import Encoder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
@@ -15,26 +17,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ModuleEncoder(nn.Module):
+class ModuleEncoder(Encoder):
     r"""A module or a callable as an :class:`Encoder`: features of any kind to a latent space.
 
-    The first layer of such an encoder is standardisation alone: ``preactivation(x) = (x - mean) / scale``, ``weight``
-    is the identity, and ``tail`` puts standardised values back and calls the map. A perturbation :math:`\delta` is in
-    units of ``scale``, as elsewhere. The map always runs as in evaluation, whatever :meth:`train` is asked, and
-    a module is copied: the caller's keeps its weights, its mode and its gradients.
+    Nothing is computed before the map: the pre-activation is the input itself, ``shift`` puts :math:`\delta` in the
+    units of the input, and ``tail`` calls the map. The map always runs as in evaluation, whatever :meth:`train` is
+    asked, and a module is copied: the caller's keeps its weights, its mode and its gradients.
 
     Parameters
     ----------
     function
         From values of shape ``(n, n_features)`` to latent coordinates ``(n, n_latent)``, row by row.
     mean, scale
-        Per feature, shape ``(n_features,)``, in the units of the input; ``scale`` is positive. Zeros and ones
-        where :math:`\delta` is to be in those units. Their type and device are those that ``function`` is called with.
+        Per feature, shape ``(n_features,)``, in the units of the input. Zeros and ones where :math:`\delta` is to be in
+        those units. Their type and device are those that ``function`` is called with.
 
     Raises
     ------
     ValueError
-        When ``function`` gives another shape, gives two answers for one input, or has no gradient.
+        When ``function`` fails, gives another shape or values that are not finite, gives two answers for one input,
+        depends on the other rows, or has no gradient.
 
     Examples
     --------
@@ -47,63 +49,68 @@ class ModuleEncoder(nn.Module):
     torch.Size([5, 144])
     """
 
-    mean: Tensor
-    scale: Tensor
-    weight: Tensor
-
     def __init__(self, function: Callable[[Tensor], Tensor], mean: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.detach().clone())
-        self.register_buffer("scale", scale.detach().clone())
-        self.register_buffer("weight", torch.eye(len(mean)).to(mean))
+        super().__init__(mean, scale)
         if isinstance(function, nn.Module):
-            function = copy.deepcopy(function).to(mean.device).eval().requires_grad_(requires_grad=False)
+            function = copy.deepcopy(function).to(self.mean).eval().requires_grad_(requires_grad=False)
         self.function = function
         super().train(mode=False)
-        _check(self.function, self.mean)
+        _check(self.function, self.probes())
 
     @property
-    def n_genes(self) -> int:
-        """Number of input features."""
-        return len(self.mean)
+    def width(self) -> int:
+        return self.n_genes
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002, FBT001, FBT002
         """Nothing changes: the map that is explained is the one of evaluation."""
         return self
 
-    def standardize(self, x: Tensor) -> Tensor:
-        """``(x - mean) / scale``, shape ``(..., n_features)``."""
-        return (x - self.mean) / self.scale
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight ``(n_features, n_features)`` and bias from the input to the pre-activation."""
-        return torch.diag(1 / self.scale), -self.mean / self.scale
+    def probes(self) -> Tensor:
+        """Two inputs that are always at hand, the mean and one scale above it, shape ``(2, n_features)``."""
+        return torch.stack([self.mean, self.mean + self.scale])
 
     def preactivation(self, x: Tensor) -> Tensor:
-        """Standardised values of input ``x``, shape ``(..., n_features)``."""
-        return self.standardize(x)
+        return x
+
+    def shift(self, delta: Tensor) -> Tensor:
+        return delta * self.scale
 
     def tail(self, preactivation: Tensor) -> Tensor:
-        """From standardised values to the latent space, shape ``(..., n_latent)``."""
-        values = (preactivation * self.scale + self.mean).flatten(0, -2)
-        return self.function(values).unflatten(0, preactivation.shape[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Latent coordinates of input ``x``, shape ``(..., n_latent)``."""
-        return self.tail(self.preactivation(x))
+        return self.function(preactivation.flatten(0, -2)).unflatten(0, preactivation.shape[:-1])
 
 
-def _check(function: Callable[[Tensor], Tensor], mean: Tensor) -> None:
-    """Two rows through the map: shape, the same answer twice, a gradient."""
+def _check(function: Callable[[Tensor], Tensor], rows: Tensor) -> None:
+    """Some rows through the map: shape, the same answer twice and row by row, a gradient."""
+    given = tuple(rows.shape)
+    x = rows.detach().requires_grad_()
     with torch.enable_grad():
-        x = mean.repeat(2, 1).requires_grad_()
-        latent = function(x)
-    if latent.ndim != 2 or len(latent) != 2:
-        msg = f"The encoder must turn values of shape (2, {len(mean)}) into (2, n_latent). Got {tuple(latent.shape)}."
+        try:
+            latent = function(x)
+        except Exception as error:
+            msg = f"The encoder cannot be called with {rows.dtype} values of shape {given}: {error}"
+            raise ValueError(msg) from error
+    if not isinstance(latent, torch.Tensor) or latent.ndim != 2 or len(latent) != len(rows):
+        got = tuple(latent.shape) if isinstance(latent, torch.Tensor) else type(latent).__name__
+        msg = f"The encoder must turn values of shape {given} into ({len(rows)}, n_latent). Got {got}."
+        raise ValueError(msg)
+    if not latent.isfinite().all():
+        msg = "The encoder gives NaN or infinite values for the mean of the data, or one scale above it."
+        raise ValueError(msg)
+    again = function(x)
+    if not torch.equal(latent, again):
+        msg = "The encoder gives two answers for the same input. Turn off what is random in it, such as dropout."
+        raise ValueError(msg)
+    if not torch.allclose(function(x[:1]), latent[:1], rtol=1e-3, atol=1e-5):
+        msg = (
+            "The encoder's answer for a row depends on the rows beside it. Turn off what mixes rows, such as batch "
+            "normalisation in training mode."
+        )
         raise ValueError(msg)
     if not latent.requires_grad:
         msg = "The encoder has no gradient with respect to its input; ACE needs a differentiable map."
         raise ValueError(msg)
-    if not torch.equal(latent, function(x)):
-        msg = "The encoder gives two answers for the same input. Turn off what is random in it, such as dropout."
+    uneven = torch.linspace(1.0, 2.0, latent.shape[1]).to(latent)  # coordinates of sum one have no plain gradient
+    (slope,) = torch.autograd.grad((latent * uneven).sum(), x, allow_unused=True)
+    if slope is None or not slope.isfinite().all() or not slope.any():
+        msg = "The encoder's gradient with respect to its input is zero or not finite; ACE needs a differentiable map."
         raise ValueError(msg)
