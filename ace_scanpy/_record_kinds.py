@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from . import _keys
-from .models import AffineEncoder, Autoencoder
+from .models import AffineEncoder, Autoencoder, ModuleEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,7 +146,66 @@ class PcaRecord(Record):
         return AffineEncoder(found["mean"], found["scale"], found["weight"], found["bias"]).eval()
 
 
-KINDS: dict[str, type[Record]] = {record.kind: record for record in (AutoencoderRecord, PcaRecord)}
+@dataclass(frozen=True, kw_only=True)
+class ModuleRecord(Record):
+    """A user's module or callable, which no file can hold: its description, and its latents at two points.
+
+    `weights` hold the mean and scale of the genes and, as `probe`, what the module makes of the mean and of one scale
+    above it. By that it is known again when it is passed again.
+    """
+
+    kind = "module"
+
+    use_rep: str
+    description: str
+
+    def again(self, use_rep: str) -> str:
+        return f"ace.tl.embed(adata, encoder=module, key_added={use_rep!r})"
+
+    def encoder(self) -> Encoder:
+        if self._fingerprint not in _PASSED:
+            msg = (
+                f"The encoder {self.use_rep!r} is a module of yours, of which a file holds the description alone: "
+                f"{self.description.splitlines()[0]}. Pass it again: "
+                f"`ace.tl.explain(adata, ..., use_rep={self.use_rep!r}, encoder=module)`."
+            )
+            raise ValueError(msg)
+        return self._around(_PASSED[self._fingerprint])
+
+    def accept(self, function: Any) -> None:
+        """Keep a module that is passed again for this process; raises where it is not the one described."""
+        encoder = self._around(function)
+        with torch.no_grad():
+            probe = encoder(encoder.probes()).numpy()
+        expected = self.weights["probe"]
+        if probe.shape != expected.shape or not np.allclose(probe, expected, rtol=1e-3, atol=1e-5):
+            msg = (
+                f"`encoder` gives other latents than the module that {self.use_rep!r} was made with "
+                f"({self.description.splitlines()[0]}). `{self.again(self.use_rep)}` makes a new embedding."
+            )
+            raise ValueError(msg)
+        _PASSED.pop(self._fingerprint, None)
+        _PASSED[self._fingerprint] = encoder.function
+        for oldest in list(_PASSED)[:-_MOST_PASSED]:
+            del _PASSED[oldest]
+
+    def _around(self, function: Any) -> ModuleEncoder:
+        stored = tensors(self.weights)
+        return ModuleEncoder(function, stored["mean"], stored["scale"])
+
+    @property
+    def _fingerprint(self) -> str:
+        found = hashlib.sha256(self.description.encode())
+        for name in sorted(self.weights):
+            found.update(np.ascontiguousarray(self.weights[name], dtype="<f4").tobytes())
+        return found.hexdigest()
+
+
+_MOST_PASSED = 8
+_PASSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
+"""The modules that were passed last in this process, so that they need not be at every call."""
+
+KINDS: dict[str, type[Record]] = {record.kind: record for record in (AutoencoderRecord, PcaRecord, ModuleRecord)}
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:

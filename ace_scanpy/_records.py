@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import _commit, _keys, _matrix, _validate
-from ._record_kinds import KINDS, AutoencoderRecord, Record
+from ._record_kinds import KINDS, AutoencoderRecord, ModuleRecord, Record
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,6 +55,18 @@ def require_autoencoder(adata: AnnData, use_rep: str, asked: str) -> Autoencoder
         )
         raise ValueError(msg)
     return record
+
+
+def pass_again(adata: AnnData, use_rep: str, module: object) -> None:
+    """Take a user's module for the record of `use_rep`; raises where it is not the one, or none is needed."""
+    record = require(adata, use_rep)
+    if not isinstance(record, ModuleRecord):
+        msg = (
+            f"`encoder` is for a module of your own, but the encoder {use_rep!r} is of the kind {record.kind!r} and "
+            "stored whole. Leave it out, or give another `use_rep`."
+        )
+        raise ValueError(msg)
+    record.accept(module)
 
 
 def latent(adata: AnnData, use_rep: str) -> NDArray[np.float32]:

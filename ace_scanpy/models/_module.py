@@ -52,7 +52,10 @@ class ModuleEncoder(Encoder):
     def __init__(self, function: Callable[[Tensor], Tensor], mean: Tensor, scale: Tensor) -> None:
         super().__init__(mean, scale)
         if isinstance(function, nn.Module):
-            function = copy.deepcopy(function).to(self.mean).eval().requires_grad_(requires_grad=False)
+            with torch.no_grad():  # or the parameters of a scripted module were computed from others
+                function = copy.deepcopy(function).to(self.mean).eval()
+            for parameter in function.parameters():
+                parameter.requires_grad = False
         self.function = function
         super().train(mode=False)
         _check(self.function, self.probes())

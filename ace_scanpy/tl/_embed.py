@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _devices, _keys, _labels, _matrix, _validate
 from .._docs import document
 from . import _autoencoder as _training
-from . import _pca
+from . import _module, _pca
 from ._autoencoder import N_HIDDEN, N_LATENT
 
 if TYPE_CHECKING:
@@ -137,8 +137,15 @@ def embed(
 
 def _kind(encoder: object) -> str:
     """Which of `MAKERS` an `encoder` asks for."""
-    _validate.one_of("encoder", encoder, MAKERS)
-    return str(encoder)
+    if _module.is_module(encoder):
+        return "module"
+    if not isinstance(encoder, str) or encoder not in _NAMED:
+        msg = (
+            f"`encoder` must be one of {_validate.listed(_NAMED)}, a torch module, or a callable from cells by "
+            f"genes to latent coordinates. Got {encoder!r} of type {type(encoder).__name__}."
+        )
+        raise ValueError(msg)
+    return encoder
 
 
 def _autoencoder(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
@@ -155,6 +162,11 @@ def _autoencoder(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Rec
 def _principal_components(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
     use_rep = _pca.REP if given["use_rep"] is None else given["use_rep"]
     return _pca.compute(adata, use_rep, layer=given["layer"], use_raw=given["use_raw"])
+
+
+def _users_module(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
+    return _module.compute(adata, given["encoder"], matrix, _key(given, _keys.REP))
 
 
 def _key(given: Mapping[str, Any], default: str) -> str:
@@ -176,4 +188,6 @@ _MATRIX = ("layer", "use_raw", "mask_var")
 MAKERS: dict[str, Maker] = {
     "autoencoder": Maker(_autoencoder, frozenset({*_MATRIX, *_training.SETTINGS, "batch_key", "groupby", "key_added"})),
     "pca": Maker(_principal_components, frozenset({"use_rep", "layer", "use_raw"})),
+    "module": Maker(_users_module, frozenset({*_MATRIX, "key_added"})),
 }
+_NAMED = ("autoencoder", "pca")

@@ -22,10 +22,11 @@ from ._rankers import METHODS, Given, GivenNetwork
 from ._request import check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from .._labels import Labels
     from .._matrix import GeneMatrix
@@ -47,6 +48,7 @@ def explain(
     rest: Rest = "each",
     method: str = "ace",
     use_rep: str = _keys.REP,
+    encoder: Callable[[Tensor], Tensor] | None = None,
     n_genes: int | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -76,7 +78,8 @@ def explain(
     enriched in it. Genes are ordered by what each adds to the perturbations towards all targets.
 
     Whatever is missing runs by itself: standardisation, embedding, and clustering when there are no
-    labels. The encoder that is explained is a copy fitted to the labels; the shared one stays as it is.
+    labels. Of an autoencoder, a copy fitted to the labels is explained, and the shared one stays as it is; any other
+    encoder is explained as it is.
     **No test is made**: p-values are NaN, and the ranking describes the given clusters, it does not validate them.
 
     Parameters
@@ -95,7 +98,12 @@ def explain(
         `"ace"`, or one of the methods it is compared with, all written in the same layout (see Notes): `"deseq2"`,
         `"jsd"`, `"gce"`, `"grs"`, `"smoothgrad"` or `"shap"`. An argument that a method has no use for is refused.
     use_rep
-        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`; for ACE, SmoothGrad and SHAP.
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`, or a PCA of :func:`scanpy.pp.pca`, which needs
+        none; for ACE, SmoothGrad and SHAP.
+    encoder
+        A torch module or callable of your own, where `use_rep` is made of one: it has to be passed again after
+        `adata` was read from a file. Where `use_rep` does not exist yet, it is made by `encoder`, as
+        :func:`ace_scanpy.tl.embed` does.
     n_genes
         Genes to list per group; None for all.
     %(layer)s
@@ -198,6 +206,7 @@ def explain(
         rest=rest,
         method=method,
         use_rep=use_rep,
+        encoder=encoder,
         n_genes=n_genes,
         layer=layer,
         use_raw=use_raw,

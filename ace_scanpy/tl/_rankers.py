@@ -225,7 +225,7 @@ def _found(scores: GeneScores, params: dict[str, Any]) -> Found:
     return Found(scores.scores, params, signed=scores.signed, pvals=scores.pvals, pvals_adj=scores.pvals_adj)
 
 
-_NETWORK = frozenset({"use_rep", "beta", "batch_key"})
+_NETWORK = frozenset({"use_rep", "encoder", "beta", "batch_key"})
 
 METHODS: dict[str, Method] = {
     "ace": Method(_ace, _NETWORK | {"rest", "weights", "alpha", "lam"}, needs_encoder=True),

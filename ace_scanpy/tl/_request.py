@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .. import _keys, _labels, _matrix, _records, _validate, methods
 from .._extras import require
 from ..methods._perturbation import Rest, Weights
-from . import _autoencoder, _pca
+from . import _autoencoder, _module, _pca
 from ._rankers import METHODS
 
 if TYPE_CHECKING:
@@ -97,18 +97,19 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     labels = None if groupby is None else _labels.read(adata, groupby)
     asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
     record = _records.load(adata, given["use_rep"]) if method.needs_encoder else None
-    made = None
-    if record is None and method.needs_encoder and given["use_rep"] != _keys.REP:
-        if not _pca.has_loadings(adata, given["use_rep"]):
-            raise KeyError(_records.missing(adata, given["use_rep"]))
-        made, record = _pca.compute(adata, given["use_rep"], layer=asked["layer"], use_raw=asked["use_raw"])
+    made, module = None, given.pop("encoder")
+    if record is None and method.needs_encoder:
+        made, record = _without_training(adata, given["use_rep"], module, asked)
+    elif module is not None:
+        _records.pass_again(adata, given["use_rep"], module)
     if record is None:
         matrix = _matrix.choose(adata, **asked)
         batch = _autoencoder.batches(adata, given["batch_key"])
     else:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
-        if labels is None:
+        record.encoder()  # raises where it cannot be rebuilt
+        if labels is None and made is None:
             _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
         _check_counts(adata, matrix, given["counts_layer"], given["method"])
@@ -121,6 +122,19 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
                 "and h5ad and zarr files allow no '/' there: rename the categories before you write `adata` to a file."
             )
     return request
+
+
+def _without_training(
+    adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
+) -> tuple[Results | None, Record | None]:
+    """A record that can be made at once; nothing for an autoencoder, which has to be trained; raises for others."""
+    if module is not None:
+        return _module.compute(adata, module, _matrix.choose(adata, **asked), use_rep)
+    if use_rep == _keys.REP:
+        return None, None
+    if not _pca.has_loadings(adata, use_rep):
+        raise KeyError(_records.missing(adata, use_rep))
+    return _pca.compute(adata, use_rep, layer=asked["layer"], use_raw=asked["use_raw"])
 
 
 def _check_counts(adata: AnnData, matrix: GeneMatrix, layer: object, method: str) -> None:

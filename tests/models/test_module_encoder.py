@@ -22,7 +22,9 @@ class Plain(nn.Module):
 
     def forward(self, x):
         assert x.ndim == 2
-        return self.inner.rest(nn.functional.leaky_relu(self.inner.first((x - self.inner.mean) / self.inner.scale), 0.2))
+        return self.inner.rest(
+            nn.functional.leaky_relu(self.inner.first((x - self.inner.mean) / self.inner.scale), 0.2)
+        )
 
 
 @pytest.mark.parametrize("memory", [None, 10_000])
