@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import _keys
-from .models import AffineEncoder, Autoencoder, ModuleEncoder
+from .models import AffineEncoder, Autoencoder, ModuleEncoder, NetworkEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .models import Encoder
 
     Weights = Mapping[str, NDArray[np.float32]]
+
+
+def _widths(widths: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.atleast_1d(widths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ class AutoencoderRecord(Record):
     kind = "autoencoder"
     plain: ClassVar = {
         **Record.plain,
-        "n_hidden": lambda widths: tuple(int(n) for n in np.atleast_1d(widths)),
+        "n_hidden": _widths,
         "n_selected": lambda n: None if n is None else int(n),
         "batch_size": int,
         "learning_rate": float,
@@ -147,6 +151,31 @@ class PcaRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistilledRecord(Record):
+    """A network trained to reproduce `obsm[distilled]`, and how well it does for cells that it has not seen."""
+
+    kind = "distill"
+    plain: ClassVar = {**Record.plain, "n_hidden": _widths, "r2": float, "seed": int}
+
+    distilled: str
+    n_hidden: tuple[int, ...]
+    r2: float
+    seed: int
+
+    def stored(self) -> dict[str, Any]:
+        return {**super().stored(), "n_hidden": np.asarray(self.n_hidden)}
+
+    def again(self, use_rep: str) -> str:
+        return f"ace.tl.embed(adata, encoder='distill', use_rep={self.distilled!r}, key_added={use_rep!r}, ...)"
+
+    def encoder(self) -> Encoder:
+        state = tensors(self.weights)
+        encoder = NetworkEncoder(state["mean"], state["scale"], n_hidden=self.n_hidden, n_latent=self.n_latent)
+        encoder.load_state_dict(state)
+        return encoder.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModuleRecord(Record):
     """A user's module or callable, which no file can hold: its description, and its latents at two points.
 
@@ -205,7 +234,9 @@ _MOST_PASSED = 8
 _PASSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 """The modules that were passed last in this process, so that they need not be at every call."""
 
-KINDS: dict[str, type[Record]] = {record.kind: record for record in (AutoencoderRecord, PcaRecord, ModuleRecord)}
+KINDS: dict[str, type[Record]] = {
+    record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ModuleRecord)
+}
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._autoencoder import Autoencoder, NetworkEncoder
 from ._contrast import Objective, is_flipped
+from ._distill import distill
 from ._encoder import AffineEncoder, Encoder
 from ._gates import FeatureGates
 from ._joint import learn_jointly
@@ -26,6 +27,7 @@ __all__ = [
     "Perturbation",
     "Schedule",
     "SourceCells",
+    "distill",
     "encode",
     "fit_labels",
     "from_labels",

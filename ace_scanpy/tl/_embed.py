@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _devices, _keys, _labels, _matrix, _validate
 from .._docs import document
 from . import _autoencoder as _training
-from . import _module, _pca
+from . import _distill, _module, _pca
 from ._autoencoder import N_HIDDEN, N_LATENT
 
 if TYPE_CHECKING:
@@ -164,6 +164,18 @@ def _principal_components(adata: AnnData, given: Mapping[str, Any]) -> tuple[Res
     return _pca.compute(adata, use_rep, layer=given["layer"], use_raw=given["use_raw"])
 
 
+def _distilled(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    settings = _training.check_settings(
+        **{name: given[name] for name in (*_distill.SETTINGS, "n_selected")}, n_latent=N_LATENT
+    )
+    coordinates = _distill.coordinates(adata, given["use_rep"])
+    key_added = _key(given, _distill.default_key(given["use_rep"]))
+    matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
+    return _distill.compute(
+        adata, matrix, given["use_rep"], coordinates, settings, given["device"], given["seed"], key_added
+    )
+
+
 def _users_module(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
     matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
     return _module.compute(adata, given["encoder"], matrix, _key(given, _keys.REP))
@@ -188,6 +200,7 @@ _MATRIX = ("layer", "use_raw", "mask_var")
 MAKERS: dict[str, Maker] = {
     "autoencoder": Maker(_autoencoder, frozenset({*_MATRIX, *_training.SETTINGS, "batch_key", "groupby", "key_added"})),
     "pca": Maker(_principal_components, frozenset({"use_rep", "layer", "use_raw"})),
+    "distill": Maker(_distilled, frozenset({*_MATRIX, *_distill.SETTINGS, "use_rep", "key_added"})),
     "module": Maker(_users_module, frozenset({*_MATRIX, "key_added"})),
 }
-_NAMED = ("autoencoder", "pca")
+_NAMED = ("autoencoder", "pca", "distill")
