@@ -3,84 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from . import _commit, _keys, _matrix, _validate
-from .models import Autoencoder
+from ._record_kinds import KINDS, AutoencoderRecord, ModuleRecord, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from ._labels import Labels
     from ._matrix import GeneMatrix
-
-KIND = "autoencoder"
-
-
-@dataclass(frozen=True)
-class Record:
-    """A trained autoencoder and what it was trained on; the fields are those of `uns["ace"][use_rep]`."""
-
-    genes: NDArray[Any]
-    weights: Mapping[str, NDArray[np.float32]]
-    n_hidden: tuple[int, ...]
-    n_latent: int
-    layer: str | None
-    use_raw: bool
-    mask: str
-    batch_key: str | None
-    groupby: str | None
-    labels: str
-    n_selected: int | None
-    batch_size: int
-    learning_rate: float
-    seed: int
-    loss: Mapping[str, NDArray[np.float64]]
-    fits: Mapping[str, Any] = field(default_factory=dict)
-    kind: str = KIND
-
-    def stored(self) -> dict[str, Any]:
-        """As a dictionary that h5ad and zarr files can hold."""
-        entry = asdict(self)
-        entry["n_hidden"] = np.asarray(self.n_hidden)
-        return entry
-
-    def model(self, weights: Mapping[str, NDArray[np.float32]] | None = None) -> Autoencoder:
-        """The network, in evaluation mode; with other `weights`, such as those of a fit, in place of its own."""
-        state = {name: torch.tensor(np.asarray(value)) for name, value in (weights or self.weights).items()}
-        mean, scale = state["encoder.mean"], state["encoder.scale"]
-        model = Autoencoder(mean, scale, n_latent=self.n_latent, n_hidden=self.n_hidden)
-        model.load_state_dict(state)
-        return model.eval()
-
-    def fit(self, groupby: str, digest: str) -> Autoencoder | None:
-        """The copy fitted to these labels, if there is one."""
-        if self.groupby == groupby and self.labels == digest:
-            return self.model()
-        fit = self.fits.get(_keys.stored_name(groupby))
-        if fit is None or str(fit["labels"]) != digest:
-            return None
-        return self.model(fit["weights"])
-
-    def with_fit(self, groupby: str, digest: str, model: Autoencoder) -> dict[str, Any]:
-        """The stored form with one more fitted copy."""
-        fit = {"groupby": groupby, "labels": digest, "weights": weights_of(model)}
-        entry = self.stored()
-        entry["fits"] = {**self.fits, _keys.stored_name(groupby): fit}
-        return entry
-
-
-def weights_of(model: Autoencoder) -> dict[str, NDArray[np.float32]]:
-    """All parameters and buffers as arrays."""
-    return {name: value.detach().cpu().numpy().copy() for name, value in model.state_dict().items()}
+    from .models import Encoder
 
 
 def digest(codes: NDArray[np.integer]) -> str:
@@ -91,17 +28,13 @@ def digest(codes: NDArray[np.integer]) -> str:
 def load(adata: AnnData, use_rep: str) -> Record | None:
     """The record of `use_rep`, or None where no encoder is stored under that name."""
     entry = _commit.record(adata, use_rep)
-    if entry is None or use_rep in _keys.RESERVED_RECORDS or "weights" not in entry:
+    if entry is None or use_rep in _keys.RESERVED_RECORDS or "kind" not in entry:
         return None
-    plain = dict(entry)
-    plain["genes"] = np.array([str(gene) for gene in entry["genes"]], dtype=object)
-    plain["n_hidden"] = tuple(int(n) for n in np.atleast_1d(entry["n_hidden"]))
-    for name in ("n_latent", "batch_size", "seed"):
-        plain[name] = int(entry[name])
-    plain["n_selected"] = None if entry["n_selected"] is None else int(entry["n_selected"])
-    plain["learning_rate"] = float(entry["learning_rate"])
-    plain["use_raw"] = bool(entry["use_raw"])
-    return Record(**plain)
+    kind = str(entry["kind"])
+    if kind not in KINDS:
+        msg = f"The encoder {use_rep!r} is of the kind {kind!r}. This version knows {_validate.listed(KINDS)}."
+        raise ValueError(msg)
+    return KINDS[kind].from_stored(entry)
 
 
 def require(adata: AnnData, use_rep: str) -> Record:
@@ -112,29 +45,53 @@ def require(adata: AnnData, use_rep: str) -> Record:
     return found
 
 
+def require_autoencoder(adata: AnnData, use_rep: str, asked: str) -> AutoencoderRecord:
+    """The record of `use_rep`; raises where it is not of a network that can be trained on, as `asked` needs."""
+    record = require(adata, use_rep)
+    if not isinstance(record, AutoencoderRecord):
+        msg = (
+            f"{asked} trains the encoder on, which only an autoencoder allows. {use_rep!r} is of the kind "
+            f"{record.kind!r}, and explained as it is."
+        )
+        raise ValueError(msg)
+    return record
+
+
+def pass_again(adata: AnnData, use_rep: str, module: object) -> None:
+    """Take a user's module for the record of `use_rep`; raises where it is not the one, or none is needed."""
+    record = require(adata, use_rep)
+    if not isinstance(record, ModuleRecord):
+        msg = (
+            f"`encoder` is for a module of your own, but the encoder {use_rep!r} is of the kind {record.kind!r} and "
+            "stored whole. Leave it out, or give another `use_rep`."
+        )
+        raise ValueError(msg)
+    record.accept(module)
+
+
 def latent(adata: AnnData, use_rep: str) -> NDArray[np.float32]:
     """The embedding that belongs to a record; raises when it was removed."""
     if use_rep not in adata.obsm:
         msg = (
             f"`use_rep`={use_rep!r} has an encoder in `adata.uns['ace']`, but its embedding is no longer in "
-            f"`adata.obsm`. Run `ace.tl.embed(adata, key_added={use_rep!r})`. "
-            f"Available: {_validate.listed(adata.obsm)}."
+            f"`adata.obsm`. Run `{require(adata, use_rep).again(use_rep)}`. Available: {_validate.listed(adata.obsm)}."
         )
         raise KeyError(msg)
-    return np.asarray(adata.obsm[use_rep])
+    return np.asarray(adata.obsm[use_rep], dtype=np.float32)
 
 
-def fitted(adata: AnnData, use_rep: str, labels: Labels) -> tuple[Autoencoder, GeneMatrix]:
-    """The encoder's copy fitted to these labels, and the matrix that it reads; raises where there is none."""
+def explained(adata: AnnData, use_rep: str, labels: Labels) -> tuple[Encoder, GeneMatrix]:
+    """The encoder that is explained for these labels, and the cells it reads; raises where a fit is missing."""
     record = require(adata, use_rep)
-    model = record.fit(labels.key, digest(labels.codes))
-    if model is None:
+    encoder = record.explained(labels.key, digest(labels.codes))
+    if encoder is None:
         msg = (
             f"The encoder {use_rep!r} has not been fitted to obs[{labels.key!r}] with these cells and labels. "
             f"Run `ace.tl.explain(adata, {labels.key!r})` first."
         )
         raise ValueError(msg)
-    return model, matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
+    matrix = matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
+    return encoder, record.cells(adata, matrix)
 
 
 def missing(adata: AnnData, use_rep: str) -> str:
@@ -144,8 +101,9 @@ def missing(adata: AnnData, use_rep: str) -> str:
     if use_rep in adata.obsm:
         return (
             f"`use_rep`={use_rep!r} is in `adata.obsm` but has no differentiable encoder, which ACE needs to lead a "
-            f"change of the embedding back to genes. Train one with `ace.tl.embed(adata)` and use "
-            f"`use_rep='X_ace'`. {known}"
+            f"change of the embedding back to genes. Train one with `ace.tl.embed(adata)` and use `use_rep='X_ace'`, "
+            f"or a network that reproduces this embedding with `ace.tl.embed(adata, encoder='distill', "
+            f"use_rep={use_rep!r})`. {known}"
         )
     return f"`use_rep`={use_rep!r} not found. Run `ace.tl.embed(adata, key_added={use_rep!r})` first. {known}"
 
@@ -161,20 +119,17 @@ def matrix_for(
     batch_key: object = None,
 ) -> GeneMatrix:
     """The matrix an encoder reads, its genes in the encoder's order; raises where the record does not fit."""
-    retrain = f"`ace.tl.embed(adata, key_added={use_rep!r}, ...)` trains a new one."
+    anew = f"`{record.again(use_rep)}` makes a new one."
     asked = _matrix.choose(adata, layer=layer, use_raw=use_raw, mask_var=mask_var)
     if (record.layer, record.use_raw) != (layer, bool(use_raw)):
-        trained_on = "use_raw=True" if record.use_raw else f"layer={record.layer!r}"
+        reads = "use_raw=True" if record.use_raw else f"layer={record.layer!r}"
         now = "use_raw=True" if use_raw else f"layer={layer!r}"
-        msg = (
-            f"The encoder {use_rep!r} was trained with {trained_on}, but {now} is asked for. "
-            f"Pass {trained_on}, or {retrain}"
-        )
+        msg = f"The encoder {use_rep!r} reads {reads}, but {now} is asked for. Pass {reads}, or {anew}"
         raise ValueError(msg)
     if batch_key is not None and batch_key != record.batch_key:
         msg = (
             f"The encoder {use_rep!r} was trained with batch_key={record.batch_key!r}, but batch_key={batch_key!r} "
-            f"is asked for. Leave out `batch_key`, or {retrain}"
+            f"is asked for. Leave out `batch_key`, or {anew}"
         )
         raise ValueError(msg)
     positions = asked.var_names.get_indexer(pd.Index(record.genes))
@@ -182,22 +137,22 @@ def matrix_for(
         lost = record.genes[positions < 0]
         msg = (
             f"{len(lost)} of the {len(record.genes)} genes that the encoder {use_rep!r} reads are not in "
-            f"`{asked.where}`: {_validate.listed(lost)}. Bring them back, or {retrain}"
+            f"`{asked.where}`: {_validate.listed(lost)}. Bring them back, or {anew}"
         )
         raise ValueError(msg)
     if not isinstance(mask_var, _matrix._Default):
         outside = np.setdiff1d(positions, asked.genes)
         if len(outside) or asked.n_genes < len(positions):
             msg = (
-                f"The encoder {use_rep!r} was trained with the mask {record.mask}, which is not the `mask_var` asked "
-                f"for. Leave out `mask_var`, or {retrain}"
+                f"The encoder {use_rep!r} reads the mask {record.mask}, which is not the `mask_var` asked "
+                f"for. Leave out `mask_var`, or {anew}"
             )
             raise ValueError(msg)
         unread = np.setdiff1d(asked.genes, positions)
         if len(unread) and np.any(_matrix.moments(asked.with_genes(unread)).std > 0):
             msg = (
-                f"The encoder {use_rep!r} was trained with the mask {record.mask} ({len(positions)} genes), but the "
-                f"`mask_var` asked for has {asked.n_genes}. Leave out `mask_var`, or {retrain}"
+                f"The encoder {use_rep!r} reads the mask {record.mask} ({len(positions)} genes), but the "
+                f"`mask_var` asked for has {asked.n_genes}. Leave out `mask_var`, or {anew}"
             )
             raise ValueError(msg)
     return asked.with_genes(positions)

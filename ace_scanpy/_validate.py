@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -61,6 +61,24 @@ def obs_key(adata: AnnData, name: str, key: object) -> str:
         msg = f"`{name}`={key!r} not found in `adata.obs`. Available keys: {listed(adata.obs.columns)}."
         raise KeyError(msg)
     return key
+
+
+def applicable(
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    options: Mapping[str, Collection[str]],
+    choice: str,
+    name: str,
+) -> None:
+    """Raise for an argument that was set but says nothing to the `choice` made by the argument `name`.
+
+    `options` are the arguments that each choice has a use for; those in none of them concern all choices.
+    """
+    for option in sorted(set().union(*options.values()) - set(options[choice])):
+        if given[option] is not defaults[option] and not np.array_equal(given[option], defaults[option]):
+            owners = [key for key, known in options.items() if option in known]
+            msg = f"`{option}`={given[option]!r} does not apply to {name}={choice!r}, only to {owners}. Leave it out."
+            raise ValueError(msg)
 
 
 def uns_key(name: str, key: object, reserved: Collection[str]) -> str:

@@ -286,8 +286,8 @@ def no_training(monkeypatch):
     def refuse(*_args, **_kwargs):
         pytest.fail("trained")
 
-    monkeypatch.setattr("ace_scanpy.tl._embed.train", refuse)
-    monkeypatch.setattr("ace_scanpy.tl._embed.fit_labels", refuse)
+    monkeypatch.setattr("ace_scanpy.tl._autoencoder.train", refuse)
+    monkeypatch.setattr("ace_scanpy.tl._autoencoder.fit_labels", refuse)
     monkeypatch.setattr("ace_scanpy.tl._cluster.learn_jointly", refuse)
 
 

@@ -44,4 +44,4 @@ def encoder(adata: AnnData, use_rep: str = _keys.REP) -> Encoder:
     >>> ace.get.encoder(adata).n_genes == len(adata.uns["ace"]["X_ace"]["genes"])
     True
     """
-    return _records.require(adata, use_rep).model().encoder
+    return _records.require(adata, use_rep).encoder()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ._autoencoder import Autoencoder, NetworkEncoder
 from ._contrast import Objective, is_flipped
+from ._distill import distill
 from ._encoder import AffineEncoder, Encoder
 from ._gates import FeatureGates
 from ._joint import learn_jointly
 from ._mmd import mmd
+from ._module import ModuleEncoder
 from ._perturb import Perturbation, SourceCells, perturb
 from ._prototypes import NeuralizedClustering
 from ._sampling import encode, minibatches
@@ -18,12 +20,14 @@ __all__ = [
     "Autoencoder",
     "Encoder",
     "FeatureGates",
+    "ModuleEncoder",
     "NetworkEncoder",
     "NeuralizedClustering",
     "Objective",
     "Perturbation",
     "Schedule",
     "SourceCells",
+    "distill",
     "encode",
     "fit_labels",
     "from_labels",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SLOPE = 0.2
 """Slope of the leaky ReLU below zero, as in SAUCIE."""
 
+_RIDGE = 1e-3
+
 
 class NetworkEncoder(LinearFirst):
     """Leaky-ReLU layers that can be trained, on standardised expression.
@@ -50,6 +52,38 @@ class NetworkEncoder(LinearFirst):
 
     def tail(self, preactivation: Tensor) -> Tensor:
         return self.rest(nn.functional.leaky_relu(preactivation, SLOPE))
+
+    @torch.no_grad()
+    def start_from_principal_components(self, standardized: Tensor) -> Tensor:
+        """Make the encoder a PCA, as :class:`Autoencoder` describes; the components, shape ``(n_genes, n)``."""
+        layers = [self.first, *_linear(self.rest)]
+        n_components = min(layers[0].out_features // 2, *standardized.shape)
+        _, _, components = torch.pca_lowrank(standardized, q=n_components, center=False, niter=4)
+        _pass_on(layers[0], components.T, from_pairs=False, to_pairs=True)
+        for layer in layers[1:-1]:
+            _pass_on(layer, torch.eye(layer.in_features // 2), from_pairs=True, to_pairs=True)
+        _pass_on(layers[-1], torch.eye(layers[-1].in_features // 2), from_pairs=True, to_pairs=False)
+        return components
+
+    @torch.no_grad()
+    def start_from_regression(self, standardized: Tensor, wanted: Tensor) -> None:
+        """Fit the last layer to the latent coordinates of some cells, by ridge regression on what it is given."""
+        last = _linear(self.rest)[-1]
+        given = self.rest[:-1](nn.functional.leaky_relu(self.first(standardized), SLOPE))
+        centre, target = given.mean(dim=0), wanted.mean(dim=0)
+        centred = (given - centre).double()
+        gram = centred.T @ centred
+        gram += _RIDGE * gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny) * torch.eye(len(gram))
+        weight = torch.linalg.solve(gram, centred.T @ (wanted - target).double()).to(last.weight)
+        last.weight.copy_(weight.T)
+        last.bias.copy_(target - centre @ weight)
+
+    @torch.no_grad()
+    def rescale(self, unit: Tensor, centre: Tensor) -> None:
+        """Make the latent coordinates ``unit`` times what they were, plus ``centre``."""
+        last = _linear(self.rest)[-1]
+        last.weight.mul_(unit)
+        last.bias.mul_(unit).add_(centre)
 
 
 class Autoencoder(nn.Module):
@@ -104,14 +138,8 @@ class Autoencoder(nn.Module):
         standardized
             A sample of cells, shape ``(n_cells, n_genes)``.
         """
-        encoder = [self.encoder.first, *_linear(self.encoder.rest)]
+        components = self.encoder.start_from_principal_components(standardized)
         decoder = _linear(self.decoder)
-        n_components = min(encoder[0].out_features // 2, *standardized.shape)
-        _, _, components = torch.pca_lowrank(standardized, q=n_components, center=False, niter=4)
-        _pass_on(encoder[0], components.T, from_pairs=False, to_pairs=True)
-        for layer in encoder[1:-1]:
-            _pass_on(layer, torch.eye(layer.in_features // 2), from_pairs=True, to_pairs=True)
-        _pass_on(encoder[-1], torch.eye(encoder[-1].in_features // 2), from_pairs=True, to_pairs=False)
         _pass_on(decoder[0], torch.eye(decoder[0].in_features), from_pairs=False, to_pairs=True)
         for layer in decoder[1:-1]:
             _pass_on(layer, torch.eye(layer.in_features // 2), from_pairs=True, to_pairs=True)

@@ -1,4 +1,4 @@
-"""What the solver reads of a network: expression to latent space, split after a step that a change adds to."""
+"""What the solver reads of a network: expression to latent space, split where a change of genes adds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Encoder(nn.Module):
     r"""Expression to latent space, ``forward(x) = tail(preactivation(x))``.
 
     The first step is affine, so that a perturbation :math:`\delta` in units of the genes' scales only adds to a
-    pre-activation that is computed once per cell:
-    ``preactivation(x + scale * delta) = preactivation(x) + shift(delta)``.
+    pre-activation that is computed once per cell, ``preactivation(x + scale * delta)`` being
+    ``preactivation(x) + shift(delta)``.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ._mmd import mmd
@@ -98,11 +99,8 @@ def train(
     Loss history: ``"train"`` and ``"held_out"`` mean squared error per round, ``"minibatches"`` at its end.
     """
     with seeded(rng):
-        cells = rng.permutation(source.n_cells)
-        n_held_out = min(source.n_cells // 10, _MOST_HELD_OUT)
-        held_out, seen = cells[:n_held_out], cells[n_held_out:]
-        sample = np.sort(seen[: max(1, 2**24 // source.n_genes)])
-        start = model.encoder.standardize(as_tensor(source.dense(sample)))
+        held_out, seen = split(source, rng)
+        start = model.encoder.standardize(as_tensor(source.dense(sample_to_start(source, seen))))
         model.start_from_principal_components(start)
         if gates is not None:
             gates.start_from_principal_variables(start)
@@ -117,6 +115,18 @@ def train(
                 model.encoder.first.weight *= gates.eval()()
     model.eval()
     return history
+
+
+def split(source: CellSource, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Held-out cells, a tenth of all at most, and the others, which are trained on."""
+    cells = rng.permutation(source.n_cells)
+    n_held_out = min(source.n_cells // 10, _MOST_HELD_OUT)
+    return cells[:n_held_out], cells[n_held_out:]
+
+
+def sample_to_start(source: CellSource, seen: NDArray[np.intp]) -> NDArray[np.intp]:
+    """As many of the shuffled cells as may be held dense, sorted."""
+    return np.sort(seen[: max(1, 2**24 // source.n_genes)])
 
 
 def fit_labels(
@@ -217,26 +227,55 @@ def _reconstruct(
 ) -> dict[str, NDArray[np.float64]]:
     """Minimise the loss until it is flat on the held-out cells."""
     opened = None if gates is None else gates.eval()().detach()
+    unseen = model.encoder.standardize(as_tensor(source.dense(np.sort(held_out))).to(schedule.device))
+
+    def error(cells: NDArray[np.intp], x: Tensor) -> tuple[Tensor, Tensor | float]:
+        standardized = model.encoder.standardize(x.to(schedule.device))
+        latent, output = model(standardized, opened)
+        return mse_loss(output, standardized), penalty(latent, cells)
+
+    def judge() -> float:
+        return float(mse_loss(model(unseen, opened)[1], unseen)) if len(unseen) else np.nan
+
+    return until_flat(model, source, seen, schedule, rng, error, judge)
+
+
+def until_flat(
+    model: nn.Module,
+    source: CellSource,
+    seen: NDArray[np.intp],
+    schedule: Schedule,
+    rng: np.random.Generator,
+    error: Callable[[NDArray[np.intp], Tensor], tuple[Tensor, Tensor | float]],
+    judge: Callable[[], float],
+) -> dict[str, NDArray[np.float64]]:
+    """Minimise an error, with a penalty that is not part of it, until `judge` is flat.
+
+    `error` is called with the numbers and expression of a minibatch; `judge`, in evaluation mode, gives NaN where
+    there are no cells to judge, and the training error then decides.
+
+    Returns
+    -------
+    Loss history, as of :func:`train`.
+    """
     optimizer = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate)
     most, per_round = schedule.steps(len(seen))
     stream = endless(source, seen, schedule.batch_size, rng)
-    unseen = model.encoder.standardize(as_tensor(source.dense(np.sort(held_out))).to(schedule.device))
     rounds: list[tuple[int, float, float]] = []
     best, since = np.inf, 0
     for first in range(0, most, per_round):
         model.train()
         losses = []
         for cells, x in islice(stream, min(per_round, most - first)):
-            standardized = model.encoder.standardize(x.to(schedule.device))
-            latent, output = model(standardized, opened)
-            error = mse_loss(output, standardized)
-            optimizer_step(optimizer, error + penalty(latent, cells))
-            losses.append(error.detach())
+            value, penalty = error(cells, x)
+            optimizer_step(optimizer, value + penalty)
+            losses.append(value.detach())
             schedule.progress("training", most)
         train_loss = float(torch.stack(losses).mean())
         model.eval()
         with torch.no_grad():
-            loss = float(mse_loss(model(unseen, opened)[1], unseen)) if len(unseen) else train_loss
+            judged = judge()
+        loss = train_loss if np.isnan(judged) else judged
         rounds.append((first + len(losses), train_loss, loss))
         since = 0 if loss < best * (1 - _IMPROVEMENT) else since + 1
         best = min(best, loss)

@@ -158,8 +158,8 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     if groupby in adata.uns.get(_keys.RECORDS, {}) and _keys.confidence(groupby) in adata.obs:
         return _labels.as_categorical(adata.obs[groupby]), adata.obs[_keys.confidence(groupby)].to_numpy()
     labels = _labels.read(adata, groupby)
-    model, matrix = _records.fitted(adata, use_rep, labels)
-    latent = torch.from_numpy(encode(model.encoder, matrix))
+    encoder, matrix = _records.explained(adata, use_rep, labels)
+    latent = torch.from_numpy(encode(encoder, matrix))
     clustering = from_labels(latent, torch.tensor(labels.codes))
     groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])

@@ -40,11 +40,11 @@ class Explained:
         """From the stored record and the labels of the cells; raises where they are no longer those."""
         params = entry["params"]
         labels = _labels.read(adata, str(params["groupby"]))
-        model, matrix = _records.fitted(adata, str(params["use_rep"]), labels)
-        latent = torch.from_numpy(encode(model.encoder, matrix))
+        encoder, matrix = _records.explained(adata, str(params["use_rep"]), labels)
+        latent = torch.from_numpy(encode(encoder, matrix))
         labels = within_level(adata, entry, labels)
         clustering = from_labels(latent, torch.tensor(labels.codes), float(params["beta"]))
-        return cls(entry, labels, model.encoder, clustering, matrix)
+        return cls(entry, labels, encoder, clustering, matrix)
 
     def prefixes(self, field: str) -> Prefixes:
         """The prefixes of a ranking, on the same cells as its `panel_size`."""

@@ -133,8 +133,9 @@ def _expression(
 
 def _scale(adata: AnnData, entry: Mapping[str, Any], names: pd.Series) -> NDArray[np.floating]:
     """What one unit of a change is in the units of the matrix, by gene."""
-    record = _records.require(adata, str(entry["params"]["use_rep"]))
-    scale = pd.Series(record.model().encoder.scale.numpy(), index=pd.Index(record.genes, dtype=object))
+    params = entry["params"]
+    encoder, matrix = _records.explained(adata, str(params["use_rep"]), _labels.read(adata, str(params["groupby"])))
+    scale = pd.Series(encoder.scale.numpy(), index=matrix.gene_names)
     return scale.loc[list(names)].to_numpy()
 
 

@@ -48,6 +48,8 @@ def training(
     ------
     KeyError
         When no encoder is stored under that name.
+    ValueError
+        When it was not trained by :func:`ace_scanpy.tl.embed`.
 
     Examples
     --------
@@ -58,7 +60,13 @@ def training(
     >>> ace.pl.training(adata, show=False).get_xlabel()
     'minibatches'
     """
-    loss = _records.require(adata, use_rep).loss
+    record = _records.require(adata, use_rep)
+    loss = record.loss
+    if not loss:
+        msg = (
+            f"The encoder {use_rep!r} is of the kind {record.kind!r}: it was not trained here, and has no loss history."
+        )
+        raise ValueError(msg)
     drawn = plt.subplots(figsize=_SIZE, layout="constrained")[1] if ax is None else ax
     steps = np.asarray(loss["minibatches"])
     for color, (name, (label, marker, style)) in zip(_figures.OKABE_ITO[1:], _CURVES.items(), strict=False):

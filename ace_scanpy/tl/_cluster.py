@@ -16,14 +16,15 @@ from .. import _devices, _keys, _records, _validate
 from .._commit import Results
 from .._docs import document
 from .._progress import bars
+from .._record_kinds import AutoencoderRecord, weights_of
 from ..models import Schedule, from_labels, learn_jointly
-from ._embed import batches
+from ._autoencoder import batches
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._records import Record
+    from .._record_kinds import Record
 
 _CANDIDATES = range(2, 21)
 _SILHOUETTE_CELLS = 2000
@@ -89,7 +90,7 @@ def cluster(
     >>> list(adata.obs["ace_cluster"].cat.categories)
     ['0', '1', '2', '3']
     """
-    record = _records.require(adata, use_rep)
+    record = _records.require_autoencoder(adata, use_rep, "`joint=True`") if joint else _records.require(adata, use_rep)
     if n_clusters is not None:
         n_clusters = _validate.whole_number("n_clusters", n_clusters, minimum=2)
         if n_clusters > adata.n_obs:
@@ -125,6 +126,7 @@ def compute(
     kmeans = KMeans(n_clusters, n_init=_N_INIT, random_state=seed % 2**32).fit(latent)
     codes = kmeans.labels_
     if joint:
+        assert isinstance(record, AutoencoderRecord)  # `cluster` refuses others
         latent, codes = _jointly(adata, record, kmeans.cluster_centers_, use_rep, seed, results)
     codes = _by_size(codes)
     cells = torch.from_numpy(latent)
@@ -167,7 +169,7 @@ def choose_n_clusters(latent: NDArray[np.float32], seed: int) -> int:
 
 def _jointly(
     adata: AnnData,
-    record: Record,
+    record: AutoencoderRecord,
     centres: NDArray[np.floating],
     use_rep: str,
     seed: int,
@@ -188,7 +190,7 @@ def _jointly(
         latent, _, codes = learn_jointly(model, matrix, centres, schedule, rng, batch=batch)
     model.to("cpu")
     results.add("obsm", use_rep, latent)
-    results.records[use_rep] = replace(record, weights=_records.weights_of(model), fits={}).stored()
+    results.records[use_rep] = replace(record, weights=weights_of(model), fits={}).stored()
     return latent, codes
 
 

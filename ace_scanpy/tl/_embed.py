@@ -1,60 +1,35 @@
-"""The autoencoder on an AnnData."""
+"""An encoder for an AnnData: trained here, Scanpy's own, or a user's."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from scanpy import logging as logg
-
-from .. import _devices, _keys, _labels, _matrix, _records, _validate
+from .. import _devices, _keys, _labels, _matrix, _validate
 from .._docs import document
-from .._progress import bars
-from .._records import Record
-from ..models import Autoencoder, FeatureGates, Schedule, encode, fit_labels, seeded, train
-from ..pp._standardize import compute as standardize
+from . import _autoencoder as _training
+from . import _distill, _module, _pca
+from ._autoencoder import N_HIDDEN, N_LATENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from .._commit import Results
-    from .._matrix import GeneMatrix
-
-_N_LATENT = 10
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of `embed` that concern the network, checked."""
-
-    n_latent: int = _N_LATENT
-    n_hidden: tuple[int, ...] = (128, 64)
-    n_selected: int | None = None
-    n_epochs: int | None = None
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-
-    def fitting(self, n_genes: int) -> Settings:
-        """These settings for a matrix; raises where they ask for more than its genes."""
-        for name in ("n_latent", "n_selected"):
-            value = getattr(self, name)
-            if value is not None and value > n_genes:
-                msg = f"`{name}`={value} is more than the {n_genes} genes that vary within the mask."
-                raise ValueError(msg)
-        return self
+    from .._record_kinds import Record
 
 
 @document
 def embed(
     adata: AnnData,
     *,
-    n_latent: int = _N_LATENT,
-    n_hidden: Sequence[int] = (128, 64),
+    encoder: Any = "autoencoder",
+    use_rep: str | None = None,
+    n_latent: int = N_LATENT,
+    n_hidden: Sequence[int] = N_HIDDEN,
     batch_key: str | None = None,
     groupby: str | None = None,
     layer: str | None = None,
@@ -66,7 +41,7 @@ def embed(
     learning_rate: float = 1e-3,
     device: str = "auto",
     rng: int | np.random.Generator = 0,
-    key_added: str = _keys.REP,
+    key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Embed cells with an autoencoder whose encoder can be differentiated.
@@ -133,126 +108,99 @@ def embed(
     >>> adata.obsm["X_ace"].shape
     (700, 10)
     """
-    settings = check_settings(n_latent, n_hidden, n_selected, n_epochs, batch_size, learning_rate)
-    key_added = _validate.uns_key("key_added", key_added, _keys.RESERVED_RECORDS)
-    seed = _validate.seed(rng)
-    found = _devices.choose(device)
-    matrix = _matrix.choose(adata, layer=layer, use_raw=use_raw, mask_var=mask_var)
-    batch = batches(adata, batch_key)
-    labels = None if groupby is None else _labels.read(adata, groupby)
+    given = {
+        "encoder": encoder,
+        "use_rep": use_rep,
+        "n_latent": n_latent,
+        "n_hidden": n_hidden,
+        "batch_key": batch_key,
+        "groupby": groupby,
+        "layer": layer,
+        "use_raw": use_raw,
+        "mask_var": mask_var,
+        "n_selected": n_selected,
+        "n_epochs": n_epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "key_added": key_added,
+    }
+    kind = _kind(encoder)
+    defaults = {name: parameter.default for name, parameter in inspect.signature(embed).parameters.items()}
+    options = {name: maker.options for name, maker in MAKERS.items()}
+    _validate.applicable(given, defaults, options, kind, "encoder")
+    given["seed"], given["device"] = _validate.seed(rng), _devices.choose(device)
+    results, _ = MAKERS[kind].make(adata, given)
     adata = adata.copy() if copy else adata
-    results, _ = compute(adata, matrix, settings, batch_key, batch, labels, found, seed, key_added)
     results.write(adata)
     return adata if copy else None
 
 
-def check_settings(
-    n_latent: int,
-    n_hidden: Sequence[int],
-    n_selected: int | None,
-    n_epochs: int | None,
-    batch_size: int,
-    learning_rate: float,
-) -> Settings:
-    """The settings of the network; raises for values that make no sense whatever the data."""
-    widths = tuple(_validate.whole_number("n_hidden", width, minimum=2) for width in np.atleast_1d(n_hidden).tolist())
-    if not widths:
-        msg = "`n_hidden` must name at least one hidden layer. Got none."
+def _kind(encoder: object) -> str:
+    """Which of `MAKERS` an `encoder` asks for."""
+    if _module.is_module(encoder):
+        return "module"
+    if not isinstance(encoder, str) or encoder not in _NAMED:
+        msg = (
+            f"`encoder` must be one of {_validate.listed(_NAMED)}, a torch module, or a callable from cells by "
+            f"genes to latent coordinates. Got {encoder!r} of type {type(encoder).__name__}."
+        )
         raise ValueError(msg)
-    return Settings(
-        n_latent=_validate.whole_number("n_latent", n_latent),
-        n_hidden=widths,
-        n_selected=None if n_selected is None else _validate.whole_number("n_selected", n_selected),
-        n_epochs=None if n_epochs is None else _validate.whole_number("n_epochs", n_epochs),
-        batch_size=_validate.whole_number("batch_size", batch_size, minimum=2),
-        learning_rate=_validate.positive("learning_rate", learning_rate),
+    return encoder
+
+
+def _autoencoder(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    settings = _training.check_settings(**{name: given[name] for name in _training.SETTINGS})
+    key_added = _key(given, _keys.REP)
+    matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
+    batch = _training.batches(adata, given["batch_key"])
+    labels = None if given["groupby"] is None else _labels.read(adata, given["groupby"])
+    return _training.compute(
+        adata, matrix, settings, given["batch_key"], batch, labels, given["device"], given["seed"], key_added
     )
 
 
-def batches(adata: AnnData, batch_key: str | None) -> NDArray[np.intp] | None:
-    """Batch of each cell, or None; raises where a cell has none."""
-    if batch_key is None:
-        return None
-    column = _labels.as_categorical(adata.obs[_validate.obs_key(adata, "batch_key", batch_key)])
-    if (column.codes < 0).any():
-        msg = f"`batch_key`={batch_key!r} is missing for {(column.codes < 0).sum()} cells. Fill it in or remove them."
-        raise ValueError(msg)
-    return np.unique(column.codes, return_inverse=True)[1]
+def _principal_components(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    use_rep = _pca.REP if given["use_rep"] is None else given["use_rep"]
+    return _pca.compute(adata, use_rep, layer=given["layer"], use_raw=given["use_raw"])
 
 
-def compute(
-    adata: AnnData,
-    matrix: GeneMatrix,
-    settings: Settings,
-    batch_key: str | None,
-    batch: NDArray[np.intp] | None,
-    labels: _labels.Labels | None,
-    device: torch.device,
-    seed: int,
-    key_added: str,
-) -> tuple[Results, Record]:
-    """Train on a checked matrix; the fields to write and the encoder's record."""
-    results, mean, scale = standardize(adata, matrix)
-    varying = scale > 0
-    matrix = matrix.with_genes(matrix.genes[varying])
-    settings = settings.fitting(matrix.n_genes)
-    start = logg.info(f"embedding {matrix.n_cells} cells by {matrix.n_genes} genes of {matrix.where} ({matrix.mask})")
-    rng = np.random.default_rng(seed)
-    with seeded(rng):
-        model = Autoencoder(
-            torch.tensor(mean[varying], dtype=torch.float32),
-            torch.tensor(scale[varying], dtype=torch.float32),
-            n_latent=settings.n_latent,
-            n_hidden=settings.n_hidden,
-        )
-        gates = None if settings.n_selected is None else FeatureGates(matrix.n_genes, settings.n_selected)
-    with bars() as advance:
-        schedule = Schedule(settings.n_epochs, settings.batch_size, settings.learning_rate, device, advance)
-        loss = train(model, matrix, schedule, rng, batch=batch, gates=gates)
-        if labels is not None:
-            fit_labels(model, matrix, labels.codes, schedule, rng, batch=batch)
-    model.to("cpu")
-    record = Record(
-        genes=matrix.gene_names.to_numpy(dtype=object),
-        weights=_records.weights_of(model),
-        n_hidden=settings.n_hidden,
-        n_latent=settings.n_latent,
-        layer=matrix.layer,
-        use_raw=matrix.use_raw,
-        mask=matrix.mask,
-        batch_key=batch_key,
-        groupby=None if labels is None else labels.key,
-        labels="" if labels is None else _records.digest(labels.codes),
-        n_selected=settings.n_selected,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=seed,
-        loss=loss,
+def _distilled(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    settings = _training.check_settings(
+        **{name: given[name] for name in (*_distill.SETTINGS, "n_selected")}, n_latent=N_LATENT
     )
-    results.add("obsm", key_added, encode(model.encoder, matrix))
-    results.records[key_added] = record.stored()
-    logg.info("    finished", time=start, deep=f"added\n    {key_added!r} (adata.obsm)")
-    return results, record
+    coordinates = _distill.coordinates(adata, given["use_rep"])
+    key_added = _key(given, _distill.default_key(given["use_rep"]))
+    matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
+    return _distill.compute(
+        adata, matrix, given["use_rep"], coordinates, settings, given["device"], given["seed"], key_added
+    )
 
 
-def fitted_copy(
-    adata: AnnData, matrix: GeneMatrix, record: Record, labels: _labels.Labels, device: torch.device
-) -> tuple[Autoencoder, bool]:
-    """The encoder fitted to labels, and whether that is new.
+def _users_module(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    matrix = _matrix.choose(adata, **{name: given[name] for name in _MATRIX})
+    return _module.compute(adata, given["encoder"], matrix, _key(given, _keys.REP))
 
-    The fit follows from the record and the labels alone, so that it is the same whenever and wherever it is made.
-    """
-    digest = _records.digest(labels.codes)
-    stored = record.fit(labels.key, digest)
-    if stored is not None:
-        return stored, False
-    start = logg.info(f"fitting a copy of the encoder to obs[{labels.key!r}]")
-    model = record.model()
-    rng = np.random.default_rng([record.seed, 1])
-    with bars() as advance:
-        schedule = Schedule(
-            batch_size=record.batch_size, learning_rate=record.learning_rate, device=device, progress=advance
-        )
-        fit_labels(model, matrix, labels.codes, schedule, rng, batch=batches(adata, record.batch_key))
-    logg.info("    finished", time=start)
-    return model.to("cpu"), True
+
+def _key(given: Mapping[str, Any], default: str) -> str:
+    """Name of the embedding, checked."""
+    key = default if given["key_added"] is None else given["key_added"]
+    return _validate.uns_key("key_added", key, _keys.RESERVED_RECORDS)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """One kind of encoder: how it is made, and the arguments of `embed` that it has a use for."""
+
+    make: Callable[[AnnData, Mapping[str, Any]], tuple[Results, Record]]
+    options: frozenset[str]
+
+
+_MATRIX = ("layer", "use_raw", "mask_var")
+
+MAKERS: dict[str, Maker] = {
+    "autoencoder": Maker(_autoencoder, frozenset({*_MATRIX, *_training.SETTINGS, "batch_key", "groupby", "key_added"})),
+    "pca": Maker(_principal_components, frozenset({"use_rep", "layer", "use_raw"})),
+    "distill": Maker(_distilled, frozenset({*_MATRIX, *_distill.SETTINGS, "use_rep", "key_added"})),
+    "module": Maker(_users_module, frozenset({*_MATRIX, "key_added"})),
+}
+_NAMED = ("autoencoder", "pca", "distill")

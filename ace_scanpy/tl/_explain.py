@@ -12,20 +12,26 @@ import torch
 from .. import _devices, _keys, _labels, _matrix, _records, _validate
 from .._commit import Results
 from .._docs import document
+from .._record_kinds import AutoencoderRecord
 from ..models._sampling import encode
 from ..pp._standardize import compute as standardize
-from . import _cluster, _embed
+from . import _autoencoder, _cluster
 from ._rankers import METHODS
 from ._ranking import Network, rank
 from ._request import check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
+    from torch import Tensor
 
+    from .._labels import Labels
+    from .._matrix import GeneMatrix
+    from .._record_kinds import Record
     from ..methods._contrasts import Rest
     from ..methods._perturbation import Weights
+    from ..models import Encoder
     from ._request import Request
 
 
@@ -41,6 +47,7 @@ def explain(
     by: str | None = None,
     method: str = "ace",
     use_rep: str = _keys.REP,
+    encoder: Callable[[Tensor], Tensor] | None = None,
     n_genes: int | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -70,7 +77,8 @@ def explain(
     enriched in it. Genes are ordered by what each adds to the perturbations towards all targets.
 
     Whatever is missing runs by itself: standardisation, embedding, and clustering when there are no
-    labels. The encoder that is explained is a copy fitted to the labels; the shared one stays as it is.
+    labels. Of an autoencoder, a copy fitted to the labels is explained, and the shared one stays as it is; any other
+    encoder is explained as it is.
     **No test is made**: p-values are NaN, and the ranking describes the given clusters, it does not validate them.
 
     Parameters
@@ -101,7 +109,12 @@ def explain(
         `"ace"`, or one of the methods it is compared with, all written in the same layout (see Notes): `"deseq2"`,
         `"jsd"`, `"gce"`, `"grs"`, `"smoothgrad"` or `"shap"`. An argument that a method has no use for is refused.
     use_rep
-        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`; for ACE, SmoothGrad and SHAP.
+        Embedding with an encoder, from :func:`ace_scanpy.tl.embed`, or a PCA of :func:`scanpy.pp.pca`, which needs
+        none; for ACE, SmoothGrad and SHAP.
+    encoder
+        A torch module or callable of your own, where `use_rep` is made of one: it has to be passed again after
+        `adata` was read from a file. Where `use_rep` does not exist yet, it is made by `encoder`, as
+        :func:`ace_scanpy.tl.embed` does.
     n_genes
         Genes to list per group; None for all.
     %(layer)s
@@ -217,6 +230,7 @@ def explain(
         by=by,
         method=method,
         use_rep=use_rep,
+        encoder=encoder,
         n_genes=n_genes,
         layer=layer,
         use_raw=use_raw,
@@ -239,16 +253,16 @@ def explain(
 
 def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
-    results = Results()
+    results = request.made or Results()
     record, matrix, labels = request.record, request.matrix, request.labels
     everything = matrix.with_genes(np.arange(len(matrix.var_names)))
     # first, because it refuses NaN outside the mask too
     sums = None if labels is None else _matrix.group_sums(everything, labels.codes, labels.n_groups)
     if record is None and METHODS[request.method].needs_encoder:
-        made, record = _embed.compute(
+        made, record = _autoencoder.compute(
             adata,
             matrix,
-            _embed.Settings(),
+            _autoencoder.Settings(),
             request.batch_key,
             request.batch,
             None,
@@ -271,13 +285,25 @@ def _compute(adata: AnnData, request: Request) -> Results:
         _, *scales = standardize(adata, matrix)
         network = None
     else:
-        model, is_new = _embed.fitted_copy(adata, matrix, record, labels, request.device)
-        if is_new:
-            results.records[request.use_rep] = record.with_fit(labels.key, _records.digest(labels.codes), model)
-        encoder = model.encoder.to(request.device)
-        network = Network(encoder, torch.from_numpy(encode(encoder, matrix)))
+        cells = record.cells(adata, matrix)
+        encoder = _explained(adata, cells, record, labels, request, results)
+        network = Network(encoder, torch.from_numpy(encode(encoder, cells)), cells)
         scales = [encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()]
     for part in request.parts(labels):
         known = sums if part.labels is labels else None
         results.add("uns", part.key, rank(adata, request, part, matrix, known, (scales[0], scales[1]), network))
     return results
+
+
+def _explained(
+    adata: AnnData, cells: GeneMatrix, record: Record, labels: Labels, request: Request, results: Results
+) -> Encoder:
+    """The encoder that is explained for these labels; a copy that has to be fitted first goes to `results`."""
+    digest = _records.digest(labels.codes)
+    encoder = record.explained(labels.key, digest)
+    if encoder is None:
+        assert isinstance(record, AutoencoderRecord)  # the only kind with copies
+        model = _autoencoder.fit(adata, cells, record, labels, request.device)
+        results.records[request.use_rep] = record.with_fit(labels.key, digest, model)
+        encoder = model.encoder
+    return encoder.to(request.device)

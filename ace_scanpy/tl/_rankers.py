@@ -59,10 +59,21 @@ class Given:
 
 @dataclass(frozen=True)
 class GivenNetwork(Given):
-    """The same with the network, for methods that need an encoder; the genes are the encoder's."""
+    """The same with the network, for methods that need an encoder; the genes are the encoder's.
+
+    `cells` is what the encoder reads: `matrix`, or what it makes of other values of the same genes and cells.
+    """
 
     encoder: Encoder
     clustering: NeuralizedClustering
+    cells: GeneMatrix
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        if self.cells is self.matrix:
+            return super().means
+        sums = _matrix.group_sums(self.cells, self.labels.codes, self.labels.n_groups)
+        return sums.totals / sums.n_cells[:, None]
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,9 @@ def _ace(given: GivenNetwork) -> Found:
     found = methods.explain(
         given.encoder,
         given.clustering,
-        given.matrix,
+        given.cells,
         given.labels.codes,
-        (given.means - given.mean) / given.scale,
+        np.divide(given.means - given.mean, given.scale, where=given.scale > 0, out=np.zeros_like(given.means)),
         given.contrasts,
         request.seed,
         weights=request.weights,
@@ -117,7 +128,7 @@ def _shap(given: GivenNetwork) -> Found:
 
 def _attribution(given: GivenNetwork, kind: methods.Attribution) -> Found:
     found = methods.attribute(
-        given.encoder, given.clustering, given.matrix, given.labels.codes, given.contrasts, given.request.seed, kind
+        given.encoder, given.clustering, given.cells, given.labels.codes, given.contrasts, given.request.seed, kind
     )
     return _found(found, _network_params(given))
 
@@ -215,7 +226,7 @@ def _found(scores: GeneScores, params: dict[str, Any]) -> Found:
     return Found(scores.scores, params, signed=scores.signed, pvals=scores.pvals, pvals_adj=scores.pvals_adj)
 
 
-_NETWORK = frozenset({"use_rep", "beta", "batch_key"})
+_NETWORK = frozenset({"use_rep", "encoder", "beta", "batch_key"})
 
 METHODS: dict[str, Method] = {
     "ace": Method(_ace, _NETWORK | {"rest", "weights", "alpha", "lam", "contrasts", "by"}, needs_encoder=True),

@@ -28,10 +28,11 @@ _LOW_FIDELITY = 0.9
 
 @dataclass(frozen=True)
 class Network:
-    """The encoder that is explained, and the latent coordinates that it gives all cells."""
+    """The encoder that is explained, the latent coordinates that it gives all cells, and the cells that it reads."""
 
     encoder: Encoder
     latent: torch.Tensor
+    cells: GeneMatrix
 
 
 def rank(
@@ -62,7 +63,7 @@ def rank(
         fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
         contrasts = request.contrasts(labels, methods.distances(clustering))
         common = (adata, request, matrix, labels, contrasts, sums, *scales)
-        given = GivenNetwork(*common, network.encoder, clustering.to(request.device))
+        given = GivenNetwork(*common, network.encoder, clustering.to(request.device), network.cells)
     start = logg.info(
         f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]{part.where} by {request.method!r}"
     )

@@ -12,7 +12,7 @@ from .. import _keys, _labels, _matrix, _records, _rgg, _validate, methods
 from .._extras import require
 from ..methods._contrasts import Rest
 from ..methods._perturbation import Weights
-from . import _embed
+from . import _autoencoder, _module, _pca
 from ._named_contrasts import named_contrasts
 from ._rankers import METHODS
 
@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._commit import Results
     from .._labels import Labels
     from .._matrix import GeneMatrix
-    from .._records import Record
+    from .._record_kinds import Record
     from ..methods import Contrasts
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made."""
+    """The arguments of `explain`, checked; `record` and `labels` are None where they have to be made.
+
+    `made` is what the record adds to `adata` where the check itself has made it.
+    """
 
     matrix: GeneMatrix
     record: Record | None
+    made: Results | None
     labels: Labels | None
     groups: Any
     reference: Any
@@ -117,7 +122,8 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     _validate.not_empty(adata)
     _validate.one_of("method", given["method"], METHODS)
     method = METHODS[given["method"]]
-    _refuse_options(given, defaults)
+    options = {name: method.options for name, method in METHODS.items()}
+    _validate.applicable(given, defaults, options, given["method"], "method")
     if method.package is not None:
         require(method.package, f"`method`={given['method']!r}", "methods")
     _validate.one_of("rest", given["rest"], get_args(Rest))
@@ -145,19 +151,23 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     given["levels"] = None if given["by"] is None else _levels(adata, given["by"], groupby)
     asked = {name: given.pop(name) for name in ("layer", "use_raw", "mask_var")}
     record = _records.load(adata, given["use_rep"]) if method.needs_encoder else None
-    if record is None and given["use_rep"] != _keys.REP:
-        raise KeyError(_records.missing(adata, given["use_rep"]))
+    made, module = None, given.pop("encoder")
+    if record is None and method.needs_encoder:
+        made, record = _without_training(adata, given["use_rep"], module, asked)
+    elif module is not None:
+        _records.pass_again(adata, given["use_rep"], module)
     if record is None:
         matrix = _matrix.choose(adata, **asked)
-        batch = _embed.batches(adata, given["batch_key"])
+        batch = _autoencoder.batches(adata, given["batch_key"])
     else:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
-        if labels is None:
+        record.encoder()  # raises where it cannot be rebuilt
+        if labels is None and made is None:
             _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
         _check_counts(adata, matrix, given["counts_layer"], given["method"])
-    request = Request(matrix=matrix, record=record, labels=labels, batch=batch, **given)
+    request = Request(matrix=matrix, record=record, made=made, labels=labels, batch=batch, **given)
     if labels is not None:
         _check_parts(request, labels)
         if given["pts"] and any("/" in name for name in labels.names):
@@ -225,6 +235,19 @@ def _refuse_options(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
                 "Leave it out."
             )
             raise ValueError(msg)
+
+
+def _without_training(
+    adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
+) -> tuple[Results | None, Record | None]:
+    """A record that can be made at once; nothing for an autoencoder, which has to be trained; raises for others."""
+    if module is not None:
+        return _module.compute(adata, module, _matrix.choose(adata, **asked), use_rep)
+    if use_rep == _keys.REP:
+        return None, None
+    if not _pca.has_loadings(adata, use_rep):
+        raise KeyError(_records.missing(adata, use_rep))
+    return _pca.compute(adata, use_rep, layer=asked["layer"], use_raw=asked["use_raw"])
 
 
 def _check_counts(adata: AnnData, matrix: GeneMatrix, layer: object, method: str) -> None:

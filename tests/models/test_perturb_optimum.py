@@ -140,7 +140,7 @@ def one_gene(prototypes, beta, z, *, weights, objective="targeted", target=1, **
     cells = torch.as_tensor(z, dtype=torch.float64).reshape(1, -1, 1)
     n = len(weights)
     return perturb(
-        SimpleNamespace(weight=torch.eye(1, dtype=torch.float64), tail=lambda a: a),
+        SimpleNamespace(n_genes=1, shift=lambda delta: delta, tail=lambda a: a),
         NeuralizedClustering(torch.tensor(prototypes, dtype=torch.float64)[:, None], beta),
         SourceCells(cells, torch.full(cells.shape[:2], 1.0 / cells.shape[1], dtype=torch.float64)),
         torch.zeros(n, dtype=torch.long),
@@ -186,7 +186,7 @@ def test_a_share_of_exactly_the_wanted_one_is_enough(n_cells):
     z = torch.zeros(1, n_cells, 1)
     z[0, 3::20] = -50.0
     solution = perturb(
-        SimpleNamespace(weight=torch.eye(1), tail=lambda a: a),
+        SimpleNamespace(n_genes=1, shift=lambda delta: delta, tail=lambda a: a),
         NeuralizedClustering(torch.tensor([[0.0], [2.0]]), 0.5),
         SourceCells(z, torch.full((1, n_cells), 1.0 / n_cells)),
         torch.tensor([0]),

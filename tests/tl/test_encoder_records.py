@@ -19,14 +19,14 @@ ELSEWHERE = """
 import json, sys
 import anndata as ad, torch
 import ace_scanpy as ace
-from ace_scanpy.tl import _embed
+from ace_scanpy.tl import _autoencoder
 
 torch.set_num_threads(1)
 
 def refuse(*args, **kwargs):
     raise RuntimeError("trained")
 
-_embed.train = _embed.fit_labels = refuse
+_autoencoder.train = _autoencoder.fit_labels = refuse
 found = {}
 for path in sys.argv[1:]:
     adata = ad.read_h5ad(path) if path.endswith("h5ad") else ad.read_zarr(path)
@@ -117,7 +117,7 @@ def test_keys_with_any_letters(explained, key, assert_same_ranking):
 def test_a_supervised_embedding_needs_no_copy(planted, small_network, monkeypatch):
     ace.tl.embed(planted, groupby="group", **small_network)
     assert planted.uns["ace"]["X_ace"]["groupby"] == "group"
-    monkeypatch.setattr("ace_scanpy.tl._embed.fit_labels", lambda *_args, **_kwargs: pytest.fail("trained"))
+    monkeypatch.setattr("ace_scanpy.tl._autoencoder.fit_labels", lambda *_args, **_kwargs: pytest.fail("trained"))
     ace.tl.explain(planted, "group", lam=3.0)
     assert planted.uns["ace"]["X_ace"]["fits"] == {}
     assert planted.uns["rank_genes_groups"]["names"].dtype.names == tuple(planted.obs["group"].cat.categories)

@@ -10,10 +10,10 @@ from ace_scanpy._commit import Results
 
 STEPS = [
     "ace_scanpy._matrix.moments",
-    "ace_scanpy.tl._embed.train",
-    "ace_scanpy.tl._embed.encode",
+    "ace_scanpy.tl._autoencoder.train",
+    "ace_scanpy.tl._autoencoder.encode",
     "ace_scanpy._matrix.group_sums",
-    "ace_scanpy.tl._embed.fit_labels",
+    "ace_scanpy.tl._autoencoder.fit_labels",
     "ace_scanpy.tl._cluster.from_labels",
     "ace_scanpy.tl._ranking.from_labels",
     "ace_scanpy.methods.explain",
