@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._autoencoder import Autoencoder, Encoder
+from ._communities import neuralize
 from ._contrast import Objective, is_flipped
 from ._gates import FeatureGates
 from ._joint import learn_jointly
@@ -28,6 +29,7 @@ __all__ = [
     "learn_jointly",
     "minibatches",
     "mmd",
+    "neuralize",
     "perturb",
     "seeded",
     "train",
