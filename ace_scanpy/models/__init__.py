@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._autoencoder import Autoencoder, NetworkEncoder
+from ._communities import neuralize
 from ._contrast import Objective, is_flipped
 from ._distill import distill
 from ._encoder import AffineEncoder, Encoder
@@ -35,6 +36,7 @@ __all__ = [
     "learn_jointly",
     "minibatches",
     "mmd",
+    "neuralize",
     "perturb",
     "seeded",
     "train",

@@ -26,12 +26,19 @@ class NeuralizedClustering(nn.Module):
     (equations 5 and 6): a linear layer followed by a soft min-pooling. It is exact:
     the largest :math:`m_c` belongs to the nearest prototype, whatever :math:`\beta`.
 
+    A group that is not round has several prototypes, and
+    :math:`-\beta o_c=\log\sum_{j\in c}\exp(-\beta\lVert z-\mu_j\rVert^2)`: one more soft min-pooling, over the
+    group's own, that leaves a single prototype as it is.
+
     Parameters
     ----------
     prototypes
-        One centre per group, shape ``(n_groups, n_latent)``, at least two groups.
+        Centres, shape ``(n_prototypes, n_latent)``.
     beta
         Inverse squared length that sets how soft the assignment is; positive.
+    groups
+        Group of each prototype, integers from 0, each of at least two groups with one or more; None for one prototype
+        per group.
 
     Examples
     --------
@@ -46,14 +53,23 @@ class NeuralizedClustering(nn.Module):
 
     prototypes: Tensor
     beta: Tensor
+    groups: Tensor
     _weight: Tensor
     _bias: Tensor
     _origin: Tensor
 
-    def __init__(self, prototypes: Tensor, beta: float) -> None:
+    def __init__(self, prototypes: Tensor, beta: float, groups: Tensor | None = None) -> None:
         super().__init__()
         if prototypes.ndim != 2 or prototypes.shape[0] < 2:
-            msg = f"`prototypes` must have shape (n_groups >= 2, n_latent). Got {tuple(prototypes.shape)}."
+            msg = f"`prototypes` must have shape (n_prototypes >= 2, n_latent). Got {tuple(prototypes.shape)}."
+            raise ValueError(msg)
+        if groups is None:
+            groups = torch.arange(len(prototypes), device=prototypes.device)
+        if groups.shape != prototypes.shape[:1] or len(groups.unique()) != int(groups.max()) + 1 or groups.max() < 1:
+            msg = (
+                f"`groups` must give one of at least two groups, numbered from 0, for each of the {len(prototypes)} "
+                f"prototypes. Got {groups.tolist()}."
+            )
             raise ValueError(msg)
         if not 0 < float(beta) < float("inf"):
             msg = f"`beta` must be positive and finite. Got {beta!r}."
@@ -62,27 +78,32 @@ class NeuralizedClustering(nn.Module):
         # Distances do not change under a common shift; float32 differences of squares do.
         origin = prototypes.mean(dim=0)
         centred = prototypes - origin
+        weight, bias = layer(centred, groups)
         self.register_buffer("prototypes", prototypes.clone())
+        self.register_buffer("groups", groups.clone())
         self.register_buffer("beta", torch.as_tensor(float(beta), dtype=prototypes.dtype))
         self.register_buffer("_origin", origin)
-        self.register_buffer("_weight", 2.0 * centred)
-        self.register_buffer("_bias", -(centred**2).sum(dim=1))
+        self.register_buffer("_weight", weight)
+        self.register_buffer("_bias", bias)
 
     @property
     def n_groups(self) -> int:
         """Number of groups."""
-        return int(self.prototypes.shape[0])
+        return int(self.groups.max()) + 1
 
     def scores(self, z: Tensor) -> Tensor:
-        r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``; linear in ``z``."""
-        return self.beta * ((z - self._origin) @ self._weight.T + self._bias)
+        r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``.
+
+        Linear in ``z`` where each group has one prototype.
+        """
+        return pool(self.beta * ((z - self._origin) @ self._weight.T + self._bias), self.n_groups)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits :math:`m_c`, shape ``(..., n_groups)`` (equation 6)."""
         return logits_from_scores(self.scores(z))
 
     def assign(self, z: Tensor) -> Tensor:
-        """Index of the nearest prototype per cell, shape ``(...)``."""
+        """Group of the largest logit per cell, shape ``(...)``: with one prototype each, the nearest."""
         return self.scores(z).argmax(dim=-1)
 
     def probabilities(self, z: Tensor) -> Tensor:
@@ -93,6 +114,28 @@ class NeuralizedClustering(nn.Module):
         """Difference of the two largest soft assignments, in [0, 1], shape ``(...)``."""
         largest, second = self.probabilities(z).topk(2, dim=-1).values.unbind(dim=-1)
         return largest - second
+
+
+def layer(prototypes: Tensor, groups: Tensor, beta: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    r"""Weight and bias from a cell to :math:`-\beta\lVert z-\mu_j\rVert^2`, of each prototype.
+
+    Every group gets as many rows as the largest has, one group after the other; a row without prototype is -inf.
+    What is constant per cell is left out.
+    """
+    same = groups[:, None] == groups[None]
+    place = same.tril(diagonal=-1).sum(dim=1)  # of each prototype within its group
+    shape = int(groups.max()) + 1, int(place.max()) + 1
+    weight = prototypes.new_zeros(*shape, prototypes.shape[1])
+    bias = prototypes.new_full(shape, -torch.inf)
+    weight[groups, place] = 2.0 * beta * prototypes
+    bias[groups, place] = -beta * prototypes.square().sum(dim=1)
+    return weight.flatten(0, 1), bias.flatten()
+
+
+def pool(each: Tensor, n_groups: int) -> Tensor:
+    """From the score of each row of `layer`, last axis, to that of each group."""
+    each = each.unflatten(-1, (n_groups, -1))
+    return each.squeeze(-1) if each.shape[-1] == 1 else each.logsumexp(dim=-1)
 
 
 def logits_from_scores(scores: Tensor) -> Tensor:

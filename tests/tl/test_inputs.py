@@ -174,8 +174,8 @@ def test_cells_without_a_label_are_left_out(untouched, logged, assert_same_ranki
 def test_two_groups(embedded):
     """With two groups the rest is the other one."""
     embedded.obs["two"] = pd.Categorical(np.where(embedded.obs["group"].isin(["B", "dendritic"]), "one", "two"))
-    ace.tl.explain(embedded, "two", key_added="each")
-    ace.tl.explain(embedded, "two", reference="two", key_added="reference")
+    ace.tl.explain(embedded, "two", groups=["one"], key_added="each")
+    ace.tl.explain(embedded, "two", groups=["one"], reference="two", key_added="reference")
     each, one = (ace.get.rank_genes_groups_df(embedded, "one", key=key) for key in ("each", "reference"))
     scored = (each["scores"] != 0).sum()
     assert list(one["names"][:scored]) == list(each["names"][:scored])

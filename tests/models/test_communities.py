@@ -1,0 +1,108 @@
+"""Several prototypes per group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from sklearn.linear_model import LogisticRegression
+
+from ace_scanpy.models import NeuralizedClustering, from_labels, neuralize
+
+
+def _rings(n_cells, rng):
+    """A disc inside a ring: the means of the two coincide."""
+    angle = rng.uniform(0, 2 * np.pi, n_cells)
+    codes = rng.permutation(np.arange(n_cells) % 2)
+    radius = np.where(codes == 0, rng.uniform(0, 1, n_cells), rng.uniform(2, 2.5, n_cells))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32), codes
+
+
+def test_logits_pool_the_prototypes_of_a_group():
+    rng = np.random.default_rng(0)
+    prototypes, groups = rng.normal(size=(7, 3)), np.array([1, 0, 2, 1, 1, 0, 2])
+    z, beta = rng.normal(size=(50, 3)), 0.8
+    each = -beta * ((z[:, None] - prototypes) ** 2).sum(axis=-1)
+    scores = np.stack([logsumexp(each[:, groups == g], axis=1) for g in range(3)], axis=1)
+    expected = np.stack([scores[:, g] - logsumexp(np.delete(scores, g, axis=1), axis=1) for g in range(3)], axis=1)
+    clustering = NeuralizedClustering(torch.from_numpy(prototypes), beta, torch.from_numpy(groups))
+    assert clustering.n_groups == 3
+    np.testing.assert_allclose(clustering(torch.from_numpy(z)).numpy(), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(clustering.assign(torch.from_numpy(z)).numpy(), scores.argmax(axis=1))
+
+
+def test_gradients_pass_through_groups_of_different_size():
+    rng = np.random.default_rng(1)
+    clustering = NeuralizedClustering(torch.from_numpy(rng.normal(size=(5, 2))), 1.0, torch.tensor([0, 1, 1, 1, 2]))
+    z = torch.from_numpy(rng.normal(size=(6, 2))).requires_grad_()
+    assert torch.autograd.gradcheck(clustering, z)
+
+
+def test_one_prototype_each_is_the_papers_form_to_the_bit():
+    rng = np.random.default_rng(2)
+    prototypes = torch.from_numpy(rng.normal(size=(4, 3)).astype(np.float32))
+    z = torch.from_numpy(rng.normal(size=(40, 3)).astype(np.float32))
+    order = torch.tensor([2, 0, 3, 1])
+    given = NeuralizedClustering(prototypes[order.argsort()][order], 0.5, torch.arange(4))
+    assert torch.equal(NeuralizedClustering(prototypes, 0.5)(z), given(z))
+
+
+@pytest.mark.parametrize("groups", [[0, 0, 0], [0, 2, 2], [0, 1]])
+def test_groups_without_prototypes_are_refused(groups):
+    with pytest.raises(ValueError, match="`groups` must give one of at least two groups"):
+        NeuralizedClustering(torch.zeros(3, 2), 1.0, torch.tensor(groups))
+
+
+def test_means_are_kept_where_they_are_enough():
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(3), 40)
+    z = (10 * np.eye(3)[codes] + rng.normal(size=(120, 3))).astype(np.float32)
+    found = neuralize(z, codes)
+    means = from_labels(torch.from_numpy(z), torch.from_numpy(codes))
+    assert torch.equal(found.clustering.prototypes, means.prototypes)
+    assert found.clustering.beta == means.beta
+    assert np.isnan(found.held_out)
+
+
+def test_a_ring_takes_several_prototypes_and_is_told_on_cells_never_seen():
+    rng = np.random.default_rng(4)
+    z, codes = _rings(800, rng)
+    new, truth = _rings(400, rng)
+    means = from_labels(torch.from_numpy(z), torch.from_numpy(codes))
+    found = neuralize(z, codes)
+    assert (means.assign(torch.from_numpy(new)).numpy() == truth).mean() < 0.7
+    assert (found.clustering.assign(torch.from_numpy(new)).numpy() == truth).mean() > 0.97
+    assert found.held_out >= 0.98
+    assert 2 < len(found.clustering.prototypes) <= 20
+
+
+def test_labels_that_do_not_follow_from_the_cells_are_not_fitted():
+    """Overlapping groups: no worse on held-out cells than a straight boundary, which is optimal here."""
+    rng = np.random.default_rng(5)
+    codes = rng.permutation(np.arange(1200) % 2)
+    z = rng.normal(size=(1200, 2)).astype(np.float32)
+    z[:, 0] += 2.0 * codes
+    new_codes = np.arange(2000) % 2
+    new = rng.normal(size=(2000, 2)).astype(np.float32)
+    new[:, 0] += 2.0 * new_codes
+    found = neuralize(z, codes)
+    straight = LogisticRegression().fit(z, codes).score(new, new_codes)
+    assert (found.clustering.assign(torch.from_numpy(new)).numpy() == new_codes).mean() > straight - 0.02
+
+
+def test_unlabelled_cells_and_asked_values():
+    rng = np.random.default_rng(6)
+    z, codes = _rings(400, rng)
+    hidden = np.append(codes, [-1, -1])
+    more = np.concatenate([z, 100 * np.ones((2, 2), dtype=np.float32)])
+    found, again = neuralize(z, codes), neuralize(more, hidden)
+    assert torch.equal(found.clustering.prototypes, again.clustering.prototypes)
+    assert neuralize(z, codes, beta=0.7).clustering.beta == pytest.approx(0.7)
+    assert len(neuralize(z, codes, min_fidelity=0).clustering.prototypes) == 2
+
+
+def test_a_seed_gives_the_same_bits():
+    z, codes = _rings(400, np.random.default_rng(7))
+    one, two = (neuralize(z, codes, seed=3).clustering.prototypes for _ in range(2))
+    assert torch.equal(one, two)
