@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def encoder(adata: AnnData, use_rep: str = _keys.REP) -> Encoder:
     """The encoder of an embedding as a torch module, in evaluation mode.
 
-    It takes expression as it stands in the matrix it was trained on, not standardised: a float32 tensor of shape
+    It takes expression as it stands in the matrix it was made for, not standardised: a float32 tensor of shape
     `(n_cells, n_genes)`, genes in the order of `adata.uns['ace'][use_rep]['genes']`.
 
     Parameters
@@ -34,6 +34,8 @@ def encoder(adata: AnnData, use_rep: str = _keys.REP) -> Encoder:
     ------
     KeyError
         When no encoder is stored under that name.
+    ValueError
+        When it is a module of your own that has not been passed since `adata` was read.
 
     Examples
     --------

@@ -54,8 +54,9 @@ def embedding(
     %(adata)s
     groupby
         Column of `adata.obs`: clusters of :func:`ace_scanpy.tl.cluster`, or labels that
-        :func:`ace_scanpy.tl.explain` was run on, whose assignment is that of the encoder's copy fitted to them. None
-        for `obs['ace_cluster']` or, where that is missing, the groups of `uns['rank_genes_groups']`.
+        :func:`ace_scanpy.tl.explain` was run on, whose assignment is that of the encoder's copy fitted to them, or of
+        an encoder that is explained as it is. None for `obs['ace_cluster']` or, where that is missing, the groups of
+        `uns['rank_genes_groups']`.
     basis
         Entry of `adata.obsm` to draw, with or without `X_`. None computes a UMAP of the latent coordinates,
         and does not store it: to keep one, call `sc.pp.neighbors(adata, use_rep='X_ace')` and `sc.tl.umap(adata)`, and

@@ -44,15 +44,34 @@ def embed(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Embed cells with an autoencoder whose encoder can be differentiated.
+    r"""Give an embedding an encoder that can be differentiated: one trained here, Scanpy's PCA, or a network of yours.
 
-    A SAUCIE-like network (Amodio et al. 2019) reconstructs standardised expression,
+    By default a SAUCIE-like autoencoder (Amodio et al. 2019) reconstructs standardised expression,
     :math:`\min\sum_i\lVert z_i-g(f(z_i))\rVert^2+\Omega` (equations 1 and 2). It starts as a PCA, so that runs with
     different seeds agree, and stops when the loss of held-out cells is flat.
+
+    An argument that the `encoder` has no use for is refused.
 
     Parameters
     ----------
     %(adata)s
+    encoder
+        `"autoencoder"`, or one of these, which are explained as they are, without a fit to labels:
+
+        `"pca"`
+            The PCA of :func:`scanpy.pp.pca`, exactly and without training. Its record is kept under `use_rep`, whose
+            coordinates stay Scanpy's own; `layer` is that of the PCA unless given.
+        `"distill"`
+            A network of the autoencoder's form, trained to reproduce any `adata.obsm[use_rep]`: Harmony, UMAP, a
+            foundation model. What is explained is the network's own embedding. The :math:`R^2` of held-out cells is
+            stored and logged, with a warning below .8.
+        a :class:`torch.nn.Module` or callable
+            From a float32 tensor of cells by genes, as they stand in the matrix and in its order, to latent
+            coordinates. A module is copied and runs as in evaluation; a callable is called as it is. It has to be
+            differentiable, deterministic, and to treat each cell alone. Files hold its description: pass it again
+            after reading one, `ace.tl.explain(adata, ..., encoder=module)`.
+    use_rep
+        Embedding that `"pca"` (by default `"X_pca"`) or `"distill"` reads.
     n_latent
         Width of the embedding. The paper uses 10.
     n_hidden
@@ -77,7 +96,7 @@ def embed(
     %(device)s
     %(rng)s
     key_added
-        Name of the embedding.
+        Name of the embedding. None for `"X_ace"`, or for `use_rep` with `"_distilled"` behind it.
     %(copy)s
 
     Returns
@@ -87,17 +106,19 @@ def embed(
     `adata.obsm[key_added]` : float32, shape `(n_obs, n_latent)`
         The embedding.
     `adata.uns['ace'][key_added]` : dict
-        The encoder as plain arrays, its genes, matrix, mask, batches, seed and loss history;
-        :func:`ace_scanpy.get.encoder` rebuilds it.
+        The encoder as plain arrays, its `kind`, genes, matrix and mask, and what belongs to the kind, such as seed,
+        loss history or `r2`; :func:`ace_scanpy.get.encoder` rebuilds it.
     `adata.var['ace_mean']`, `adata.var['ace_std']`
         As :func:`ace_scanpy.pp.standardize` does.
 
     Raises
     ------
     ValueError
-        For NaN or infinite values, raw counts, a bad mask, a width above the number of genes, a reserved key.
+        For NaN or infinite values, raw counts, a bad mask, a width above the number of genes, a reserved key; an
+        argument that is not the encoder's; a PCA of another matrix than that asked for; a network that cannot be
+        explained.
     KeyError
-        For a column, layer or mask that does not exist.
+        For a column, layer, mask or embedding that does not exist.
 
     Examples
     --------
@@ -107,6 +128,20 @@ def embed(
     >>> ace.tl.embed(adata, n_epochs=5)
     >>> adata.obsm["X_ace"].shape
     (700, 10)
+
+    A UMAP can be explained through a network that reproduces it:
+
+    >>> ace.tl.embed(adata, encoder="distill", use_rep="X_umap", n_epochs=20)
+    >>> adata.obsm["X_umap_distilled"].shape
+    (700, 2)
+
+    An encoder of one's own:
+
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Linear(adata.n_vars, 16), torch.nn.Tanh())
+    >>> ace.tl.embed(adata, encoder=network, mask_var=None, key_added="X_own")
+    >>> adata.obsm["X_own"].shape
+    (700, 16)
     """
     given = {
         "encoder": encoder,

@@ -224,19 +224,6 @@ def _only_contrasts(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
             raise ValueError(msg)
 
 
-def _refuse_options(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raise for an argument that was set but says nothing to the method."""
-    applicable = METHODS[given["method"]].options
-    for name in sorted(set().union(*(method.options for method in METHODS.values())) - applicable):
-        if given[name] != defaults[name]:
-            owners = [key for key, method in METHODS.items() if name in method.options]
-            msg = (
-                f"`{name}`={given[name]!r} does not apply to method={given['method']!r}, only to {owners}. "
-                "Leave it out."
-            )
-            raise ValueError(msg)
-
-
 def _without_training(
     adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
 ) -> tuple[Results | None, Record | None]:
