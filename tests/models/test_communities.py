@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from ace_scanpy.models import NeuralizedClustering, from_labels, neuralize
+from ace_scanpy.models._communities import _choose
 
 
 def _rings(n_cells, rng):
@@ -106,3 +107,17 @@ def test_a_seed_gives_the_same_bits():
     z, codes = _rings(400, np.random.default_rng(7))
     one, two = (neuralize(z, codes, seed=3).clustering.prototypes for _ in range(2))
     assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("tried", "number"),
+    [
+        # of 100 held-out cells at .95 one standard error is .022
+        ([(1, 0.96, 0.99)], 1),  # reached on cells held out, whatever the others say
+        ([(1, 0.97, 0.94), (2, 0.99, 0.95), (5, 1.0, 0.95)], 2),  # the smallest that reaches it where it was fitted
+        ([(1, 0.99, 0.92), (2, 0.99, 0.93), (5, 1.0, 0.95)], 2),  # but not one that is clearly worse elsewhere
+        ([(1, 0.99, 0.80), (2, 0.99, 0.81), (5, 0.9, 0.95)], 5),  # none does: the best
+    ],
+)
+def test_the_number_of_prototypes_is_chosen_by_the_cells_held_out(tried, number):
+    assert _choose(tried, 0.98, 100)[0] == number
