@@ -96,25 +96,34 @@ print(f"another group has more of it: {higher.sum()} of {len(lacking)}")
 
 # %% [markdown]
 # ## The closest neighbour
-# The panel against the rest is made of one contrast per other group. One at a time, with `reference=`: how many genes
-# have a score, and how far they have to change in all. The group that is reached by the smallest change is the
-# closest neighbour.
+# The panel against the rest is made of one contrast per other group, and they are stored with it. For each: how many
+# genes change, by how much in all, how many cells that moves, and how far the other group is in the latent space.
 
 # %%
-others = adata.obs["bulk_labels"].cat.categories.drop(group)
-rows = {}
-for other in others:
-    ace.tl.explain(adata, "bulk_labels", use_raw=True, groups=[group], reference=other, key_added="one")
-    one = ace.get.rank_genes_groups_df(adata, group, key="one")
-    scored = one[one["scores"] != 0]
-    signed = scored["enriched"].map({True: "+", False: "-"}) + scored["names"].astype(str)
-    rows[other] = {"genes": len(scored), "change": float(scored["delta"].abs().sum()), "top": ", ".join(signed.head(5))}
-contrasts = pd.DataFrame.from_dict(rows, orient="index").sort_values("change")
-print(contrasts.round(1).to_string())
-neighbour = contrasts.index[0]
-print("closest neighbour:", neighbour)
+pairs = ace.get.contrasts(adata, group=group).astype({"target": str})
+pairs["change"] = pairs["delta"].abs()
+contrasts = pairs.groupby("target").agg(
+    genes=("names", "size"), change=("change", "sum"), flip_rate=("flip_rate", "first"), distance=("distance", "first")
+)
+print(contrasts.sort_values("change").astype(float).round(2).to_string())
+
+# %% [markdown]
+# The picture shows which genes lead where: a row per other group, the one that costs the least change on top, with `+`
+# for enriched and `−` for depleted genes at the top of its contrast. A gene in one row only is there for one neighbour.
 
 # %%
+ace.pl.contrast(adata, group, n_genes=4)
+
+# %% tags=["script"]
+plt.savefig(folder / "reading_contrasts.png", dpi=120, bbox_inches="tight")
+
+# %% [markdown]
+# The neighbour that the least change leads to, alone. (`reference="nearest"` does this for all groups in one call, but
+# goes by the distance of the prototypes in the latent space: the two need not name the same group.)
+
+# %%
+neighbour = contrasts["change"].idxmin()
+print("least change:", neighbour, "| least distance:", contrasts["distance"].idxmin())
 ace.tl.explain(adata, "bulk_labels", use_raw=True, groups=[group], reference=neighbour, key_added="neighbour")
 ace.pl.panel(adata, groups=[group], n_genes=15, key="neighbour")
 
@@ -122,8 +131,18 @@ ace.pl.panel(adata, groups=[group], n_genes=15, key="neighbour")
 plt.savefig(folder / "reading_neighbour.png", dpi=120)
 
 # %% [markdown]
-# The picture has the genes that tell the group from this neighbour alone. Compare it with the panel above: genes that
-# are only here are hidden there behind those that tell the group from everything else.
+# The change itself, in the units of the matrix: the group's cells before and after it, beside those of the neighbour.
+# Dots are the means; the change is the same for all cells, and some may end below 0.
+
+# %%
+ace.pl.perturbation(adata, group, neighbour, n_genes=8)
+
+# %% tags=["script"]
+plt.savefig(folder / "reading_perturbation.png", dpi=120)
+
+# %% [markdown]
+# The panel of the neighbour has the genes that tell the group from it alone. Compare it with the first panel: genes
+# that are only here are hidden there behind those that tell the group from everything else.
 
 # %%
 top, near = panel["names"].head(15), ace.get.panel(adata, group, size=15, key="neighbour")["names"]
@@ -137,6 +156,16 @@ print("only against the neighbour:", sorted(set(near) - set(top)))
 
 # %%
 print(f"panel_size of {group}: {summary.loc[group, 'panel_size']}")
+
+# %% [markdown]
+# The share of cells that the first genes of the ranking move, to whichever group is the hardest to reach; the mark is
+# where it passes 95 %, which is `panel_size`.
+
+# %%
+ace.pl.flip_curve(adata, groups=[group])
+
+# %% tags=["script"]
+plt.savefig(folder / "reading_flip_curve.png", dpi=120, bbox_inches="tight")
 
 # %% [markdown]
 # To *explain* most of it: the share of the scores that the first genes have. Scores sum to one in size, so this is a

@@ -102,7 +102,8 @@ def explain(
         those that look the group up in `adata.obs`.
     by
         Column of `adata.obs`, such as a condition or batch, to explain the groups within each of its levels, by the
-        cells of that level alone, for ACE. The encoder, fitted to the labels of all cells, is the same for all levels.
+        cells of that level alone, for ACE. The encoder, fitted to the labels of all cells, is the same for all levels:
+        it may read little of a gene that marks a group in one level only.
         Each level has an entry of its own, `adata.uns[f'{key_added}_{level}']`, and :func:`ace_scanpy.get.levels` says
         which genes differ.
     method
