@@ -39,7 +39,9 @@ def levels(adata: AnnData, group: str | None = None, *, by: str, key: str = _key
     of `difference`:
 
     `group`, `level` : category
+        The group, and the level that it is ranked within.
     `names` : object
+        The gene.
     `scores`, `delta` : float32
         Those of the ranking within the level, 0 for a gene that it does not list; NaN where the level lacks the group.
     `difference` : float32
