@@ -43,7 +43,8 @@ def coordinates(adata: AnnData, use_rep: object) -> NDArray[np.float32]:
         )
         raise KeyError(msg)
     stored = adata.obsm[use_rep]
-    found = np.asarray(stored.toarray() if sparse.issparse(stored) else stored, dtype=np.float32)
+    values = stored.toarray() if sparse.issparse(stored) else stored
+    found = np.asarray(values, dtype=np.float32, order="C")  # the order of a table's sums would change the last bits
     if found.ndim != 2 or not np.isfinite(found).all():
         msg = f"`adata.obsm[{use_rep!r}]` must be a table of finite numbers. Got shape {found.shape}"
         raise ValueError(msg + (", with NaN or infinite values." if found.ndim == 2 else "."))
