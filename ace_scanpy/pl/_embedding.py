@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
     from numpy.typing import NDArray
 
@@ -42,8 +43,9 @@ def embedding(
     basis: str | None = None,
     use_rep: str = _keys.REP,
     show: bool | None = None,
+    return_fig: bool = False,
     **kwargs: Any,
-) -> list[Axes] | None:
+) -> list[Axes] | Figure | None:
     r"""Draw cells by the group that the neuralised clustering assigns them to, and by how sure it is.
 
     Where a label and the assignment differ, the panel of the group explains the assignment; cells of low confidence
@@ -64,6 +66,8 @@ def embedding(
     use_rep
         Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
     %(show)s
+    return_fig
+        Return the figure, and do not show it.
     kwargs
         For :func:`scanpy.pl.embedding`: `size`, `ncols`, `legend_loc`, `title` and others.
 
@@ -110,6 +114,8 @@ def embedding(
     }
     axes: list[Axes] = _figures.scanpys().embedding(drawn, where, color=[name, _SURE], show=False, **options)
     _spread(list(axes[0].texts))
+    if return_fig:
+        return axes[0].figure
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
 
 
