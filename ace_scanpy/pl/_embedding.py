@@ -88,7 +88,7 @@ def embedding(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
     >>> axes = ace.pl.embedding(adata, "bulk_labels", basis="umap", show=False)
     >>> [ax.get_title() for ax in axes[:2]]
     ['bulk_labels, as assigned', 'confidence']

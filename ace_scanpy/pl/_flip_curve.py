@@ -80,8 +80,8 @@ def flip_curve(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
-    >>> axes = ace.pl.flip_curve(adata, groups=["CD19+ B", "Dendritic"], show=False)
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
+    >>> axes = ace.pl.flip_curve(adata, show=False)
     >>> axes[0].get_xlabel()
     'genes'
     """

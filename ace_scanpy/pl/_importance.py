@@ -74,10 +74,10 @@ def importance(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "CD56+ NK", "Dendritic"])
     >>> ax = ace.pl.importance(adata, n_genes=2, show=False)
     >>> len(ax.get_yticklabels())
-    10
+    3
     """
     entry = _rgg.read(adata, key)
     chosen = _figures.chosen(groups, _rgg.group_names(entry))

@@ -74,7 +74,7 @@ def rank_genes_groups(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["Dendritic"])
     >>> axes = ace.pl.rank_genes_groups(adata, ["Dendritic"], n_genes=5, direction="depleted", show=False)
     >>> axes[0].get_title()
     'Dendritic vs. rest'
@@ -154,7 +154,7 @@ def rank_genes_groups_violin(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["Dendritic"])
     >>> axes = ace.pl.rank_genes_groups_violin(adata, ["Dendritic"], n_genes=3, show=False)
     >>> len(axes[0].get_xticklabels())
     3

@@ -86,7 +86,7 @@ Examples
 >>> import ace_scanpy as ace
 >>> import scanpy as sc
 >>> adata = sc.datasets.pbmc68k_reduced()
->>> ace.tl.explain(adata, "bulk_labels")
+>>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
 >>> axes = ace.pl.rank_genes_groups_{kind}(adata, n_genes=2, direction="enriched", dendrogram=False, show=False)
 >>> len(axes) > 1
 True
