@@ -150,9 +150,7 @@ def test_scanpys_ranking_by_the_sign_of_its_scores(ranked):
         assert list(figure.var_names) == expected
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("heatmap", {}), ("heatmap", {"swap_axes": True}), ("tracksplot", {})]
-)
+@pytest.mark.parametrize(("kind", "options"), [("heatmap", {}), ("heatmap", {"swap_axes": True}), ("tracksplot", {})])
 def test_names_of_groups_of_few_cells_do_not_cover_each_other(ranked, kind, options):
     """Groups of 37, 1, 1 and 1 of 40 cells, in this order: Scanpy's names are at the middle of each."""
     codes = np.repeat([0, 1, 2, 3], [37, 1, 1, 1])
