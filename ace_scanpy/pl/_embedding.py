@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ def embedding(
     axes: list[Axes] = _figures.scanpys().embedding(drawn, where, color=[name, _SURE], show=False, **options)
     _spread(list(axes[0].texts))
     if return_fig:
-        return axes[0].figure
+        return cast("Figure", axes[0].figure)
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
 
 
