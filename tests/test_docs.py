@@ -66,12 +66,14 @@ def test_equations_need_no_script_and_unknown_commands_are_seen(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     import _mathml
 
-    found = _mathml.mathml(r"\lVert\delta\rVert_1+\frac{a}{b}", block=True)
-    root = ET.fromstring(found)
-    assert root.tag == "{http://www.w3.org/1998/Math/MathML}math"
-    assert root.attrib["display"] == "block"
-    (fraction,) = root.iter("{http://www.w3.org/1998/Math/MathML}mfrac")
-    assert [part.text for part in fraction.iter("{http://www.w3.org/1998/Math/MathML}mi")] == ["a", "b"]
+    space = "{http://www.w3.org/1998/Math/MathML}"
+    root = ET.fromstring(_mathml.mathml(r"\lVert\delta\rVert_1+\frac{a}{b}+\overline{x+y}", block=True))
+    assert (root.tag, root.attrib["display"]) == (f"{space}math", "block")
+    (fraction,) = root.iter(f"{space}mfrac")
+    assert [part.text for part in fraction.iter(f"{space}mi")] == ["a", "b"]
+    assert {part.get("stretchy") for part in root.iter(f"{space}mo") if part.text == "‖"} == {"false"}
+    (mean,) = (part for part in root.iter() if part.get("class") == "mean")
+    assert "".join(mean.itertext()) == "x+y"
     with pytest.raises(ValueError, match=r"no MathML for .*nosuchcommand"):
         _mathml.mathml(r"a+\nosuchcommand b", block=False)
 
