@@ -168,23 +168,22 @@ print(panel.assign(highest_in=highest.to_numpy()).round(3).to_string())
 # like that type.
 
 # %% [markdown]
-# ### From which type does each gene tell them?
-# The panel is made of one contrast per other type, which are stored with it: how many genes each changes, the share of
-# the change that goes up, and how far the other type is in the latent space.
+# ### Which gene tells them from which type?
+# The panel is made of one contrast per other type, which are stored with it: how many genes each changes, by how much in
+# all, and the share of the change that is of depleted genes, which go up.
 
 # %%
 pairs = ace.get.contrasts(typed, group="CD4 T cells").astype({"target": str})
+pairs["change"] = pairs["delta"].abs()
 pairs["depleted"] = pairs["scores"].clip(upper=0).abs()
-by_type = pairs.groupby("target").agg(
-    genes=("names", "size"), depleted=("depleted", "sum"), distance=("distance", "first")
-)
-print(by_type.sort_values("distance").astype(float).round(2).to_string())
-print("closest:", by_type["distance"].idxmin())
+by_type = pairs.groupby("target").agg(genes=("names", "size"), change=("change", "sum"), depleted=("depleted", "sum"))
+print(by_type.sort_values("change").astype(float).round(2).to_string())
+print("least change:", by_type["change"].idxmin())
 
 # %% [markdown]
 # The same as a picture: a row is another type, the one that costs the least change on top, and a column a gene; a minus
-# marks the top genes of a row that are depleted in the CD4 T cells. Nearly all of it is blue, and most genes are there
-# for one type.
+# marks the top genes of a row that are depleted in the CD4 T cells. Nearly all of it is blue, and most columns are there
+# for one row.
 
 # %%
 ace.pl.contrast(typed, "CD4 T cells", n_genes=4)
@@ -198,9 +197,9 @@ print(f"{(top['scores'] < 0).mean():.0%} of the marked genes are depleted")
 print("marked for more than one type:", top["names"].value_counts().loc[lambda n: n > 1].to_dict())
 
 # %% [markdown]
-# ### Against the nearest neighbour
-# Against all blood cells, most of the panel is spent on types that are easy to tell apart. Against the CD8 T cells
-# alone, it is not.
+# ### Against the CD8 T cells
+# Against all blood cells, most of the panel is spent on types that are easy to tell apart. Against the type that the
+# least change leads to alone, it is not.
 
 # %%
 ace.tl.explain(typed, "louvain", groups=["CD4 T cells"], reference="CD8 T cells", key_added="cd4_vs_cd8")
