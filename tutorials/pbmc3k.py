@@ -169,8 +169,8 @@ print(panel.assign(highest_in=highest.to_numpy()).round(3).to_string())
 
 # %% [markdown]
 # ### Which gene tells them from which type?
-# The panel is made of one contrast per other type, which are stored with it: how many genes each changes, by how much in
-# all, and the share of the change that is of depleted genes, which go up.
+# The panel is made of one contrast per other type, which are stored with it: how many genes each changes, by how much
+# in all, and the share of the change that is of depleted genes, which go up.
 
 # %%
 pairs = ace.get.contrasts(typed, group="CD4 T cells").astype({"target": str})
@@ -182,8 +182,8 @@ print("least change:", by_type["change"].idxmin())
 
 # %% [markdown]
 # The same as a picture: a row is another type, the one that costs the least change on top, and a column a gene; a minus
-# marks the top genes of a row that are depleted in the CD4 T cells. Nearly all of it is blue, and most columns are there
-# for one row.
+# marks the top genes of a row that are depleted in the CD4 T cells. Nearly all of it is blue, and most columns are
+# there for one row.
 
 # %%
 ace.pl.contrast(typed, "CD4 T cells", n_genes=4)
