@@ -71,7 +71,7 @@ def contrasts(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> table = ace.get.contrasts(adata, group="CD19+ B", target=["CD56+ NK", "Dendritic"])
     >>> table["target"].unique().tolist()
     ['CD56+ NK', 'Dendritic']

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
     from numpy.typing import NDArray
 
@@ -42,8 +43,9 @@ def embedding(
     basis: str | None = None,
     use_rep: str = _keys.REP,
     show: bool | None = None,
+    return_fig: bool = False,
     **kwargs: Any,
-) -> list[Axes] | None:
+) -> list[Axes] | Figure | None:
     r"""Draw cells by the group that the neuralised clustering assigns them to, and by how sure it is.
 
     Where a label and the assignment differ, the panel of the group explains the assignment; cells of low confidence
@@ -64,6 +66,8 @@ def embedding(
     use_rep
         Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
     %(show)s
+    return_fig
+        Return the figure, and do not show it.
     kwargs
         For :func:`scanpy.pl.embedding`: `size`, `ncols`, `legend_loc`, `title` and others.
 
@@ -84,7 +88,7 @@ def embedding(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
     >>> axes = ace.pl.embedding(adata, "bulk_labels", basis="umap", show=False)
     >>> [ax.get_title() for ax in axes[:2]]
     ['bulk_labels, as assigned', 'confidence']
@@ -110,6 +114,8 @@ def embedding(
     }
     axes: list[Axes] = _figures.scanpys().embedding(drawn, where, color=[name, _SURE], show=False, **options)
     _spread(list(axes[0].texts))
+    if return_fig:
+        return cast("Figure", axes[0].figure)
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
 
 

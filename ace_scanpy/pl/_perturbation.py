@@ -77,7 +77,7 @@ def perturbation(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> ax = ace.pl.perturbation(adata, "CD19+ B", "Dendritic", n_genes=4, show=False)
     >>> len(ax.get_xticklabels())
     4
