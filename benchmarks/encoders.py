@@ -154,7 +154,6 @@ def measure(
         row = {"data": name, "groups": groupby, "encoder": encoder, "seed": seed, "fidelity": float(fidelity)}
         row |= {"r2": adata.uns["ace"][use_rep].get("r2", np.nan), **judge(adata, groupby, entry["names"])}
         rows.append({**row, "embed_seconds": embed_seconds, "explain_seconds": seconds})
-    print(f"{name}, {encoder}, seed {seed} done", flush=True)
     return rows
 
 
@@ -196,15 +195,19 @@ def main() -> None:
     chosen, n_seeds = (["PBMC3k"], 1) if given.quick else (list(DATA), given.seeds)
     encoders = [name for name in ENCODERS if not (given.quick and name in SLOW)]
     prepared = {name: DATA[name](given.data, quick=given.quick) for name in chosen}
-    found = Parallel(n_jobs=given.jobs)(
+    in_turn = Parallel(n_jobs=given.jobs, batch_size=1, return_as="generator")
+    found = in_turn(
         delayed(measure)(name, prepared[name], encoder, seed, quick=given.quick)
+        for seed in range(n_seeds)
         for name in chosen
         for encoder in encoders
-        for seed in range(n_seeds)
     )
-    table = pd.DataFrame([row for rows in found for row in rows])
-    table = table.reindex(columns=["data", "groups", "encoder", "seed", "note", *COLUMNS])
-    table.to_csv(given.out / "encoders.csv", index=False)
+    rows: list[dict[str, object]] = []
+    for part in found:
+        rows += part
+        table = pd.DataFrame(rows).reindex(columns=["data", "groups", "encoder", "seed", "note", *COLUMNS])
+        table.to_csv(given.out / "encoders.csv", index=False)
+        print(f"{part[0]['data']}, {part[0]['encoder']} done after {time.perf_counter() - start:.0f} s", flush=True)
     medians = table.groupby(["data", "groups", "encoder"], sort=False)[COLUMNS].median().reset_index()
     medians = medians.sort_values(["data", "groups"], key=lambda c: c.map(order), kind="stable")
     draw(medians, given.out / "encoders.png")

@@ -62,7 +62,7 @@ def compute(
     record = ScviRecord(
         genes=setup.genes,
         n_latent=len(layers[-1][1]),
-        weights={key: np.asarray(values, dtype=np.float32) for key, values in arrays.items()},
+        weights={key: np.ascontiguousarray(values, dtype=np.float32) for key, values in arrays.items()},
         layer=layer,
         use_raw=matrix.use_raw,
         mask="the genes of the model",
