@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 from scipy import sparse
@@ -39,6 +39,8 @@ class GeneMatrix:
     `var_names` are all genes of the matrix; `genes` are the columns that `rows` and `blocks` return.
     """
 
+    quantity: ClassVar[str] = "expression"
+
     values: Any
     var_names: pd.Index
     genes: NDArray[np.intp]
@@ -65,9 +67,14 @@ class GeneMatrix:
             return "adata.raw.X"
         return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
 
-    def with_genes(self, genes: NDArray[np.intp]) -> GeneMatrix:
+    @property
+    def genes_alone(self) -> Self:
+        """Without the columns that a kind of matrix may have behind its genes; this one has none."""
+        return self
+
+    def with_genes(self, genes: NDArray[np.intp]) -> Self:
         """The same matrix restricted to other columns."""
-        return GeneMatrix(self.values, self.var_names, genes, self.layer, self.use_raw, self.mask)
+        return replace(self, genes=genes)
 
     @cached_property
     def _by_rows(self) -> Any:

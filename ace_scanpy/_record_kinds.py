@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from . import _keys
-from .models import AffineEncoder, Autoencoder, ModuleEncoder, NetworkEncoder
+from . import _counts, _keys
+from .models import AffineEncoder, Autoencoder, ModuleEncoder, NetworkEncoder, rectified_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -176,6 +176,41 @@ class DistilledRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScviRecord(Record):
+    """The encoder of an scVI or scANVI model, from log(1 + counts) to the latent mean.
+
+    `weights` hold `mean` and `scale` of log(1 + counts), and `weight_0`, `bias_0` and so on, batch normalisation folded
+    in. Where the encoder reads the batch, `batches` are the names in obs[batch_key], in the order of their indicators
+    behind the genes. `layer` and `use_raw` say which matrix is ranked; the counts are in `counts_layer`.
+    """
+
+    kind = "scvi"
+    plain: ClassVar = {
+        **Record.plain,
+        "batches": lambda names: None if names is None else np.array([str(name) for name in names], dtype=object),
+        "layer_norm": bool,
+    }
+
+    model: str
+    counts_layer: str | None
+    batches: NDArray[Any] | None
+    layer_norm: bool
+
+    def again(self, use_rep: str) -> str:
+        return f"ace.tl.embed(adata, encoder=model, key_added={use_rep!r})"
+
+    def encoder(self) -> Encoder:
+        found = tensors(self.weights)
+        layers = [(found[f"weight_{i}"], found[f"bias_{i}"]) for i in range(len(found) // 2 - 1)]
+        return rectified_encoder(found["mean"], found["scale"], layers, layer_norm=self.layer_norm).eval()
+
+    def cells(self, adata: AnnData, matrix: GeneMatrix) -> GeneMatrix:  # noqa: ARG002
+        return _counts.choose(
+            adata, self.genes, layer=self.counts_layer, batch_key=self.batch_key, batches=self.batches
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModuleRecord(Record):
     """A user's module or callable, which no file can hold: its description, and its latents at two points.
 
@@ -235,7 +270,7 @@ _PASSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 """The modules that were passed last in this process, so that they need not be at every call."""
 
 KINDS: dict[str, type[Record]] = {
-    record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ModuleRecord)
+    record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ScviRecord, ModuleRecord)
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,9 @@ from ._ranking import Network, rank
 from ._request import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
-    from torch import Tensor
 
     from .._labels import Labels
     from .._matrix import GeneMatrix
@@ -47,7 +46,7 @@ def explain(
     by: str | None = None,
     method: str = "ace",
     use_rep: str = _keys.REP,
-    encoder: Callable[[Tensor], Tensor] | None = None,
+    encoder: Any = None,
     n_genes: int | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -115,7 +114,8 @@ def explain(
     encoder
         A torch module or callable of your own, where `use_rep` is made of one: it has to be passed again after
         `adata` was read from a file. Where `use_rep` does not exist yet, it is made by `encoder`, as
-        :func:`ace_scanpy.tl.embed` does.
+        :func:`ace_scanpy.tl.embed` does; there it may also be a trained `SCVI` or `SCANVI` model, which is not needed
+        again.
     n_genes
         Genes to list per group; None for all.
     %(layer)s

@@ -44,7 +44,7 @@ class FlipNetwork:
         except (KeyError, ValueError) as error:
             msg = f"{error.args[0]} Or pass `use_rep=None` to leave out the flips."
             raise type(error)(msg) from error
-        sums = _matrix.group_sums(matrix, labels.codes, labels.n_groups)
+        sums = _matrix.group_sums(matrix.genes_alone, labels.codes, labels.n_groups)
         means = torch.from_numpy(sums.totals / sums.n_cells[:, None]).to(encoder.mean)
         codes = labels.codes[cells]
         return cls(

@@ -72,7 +72,7 @@ class GivenNetwork(Given):
     def means(self) -> NDArray[np.float64]:
         if self.cells is self.matrix:
             return super().means
-        sums = _matrix.group_sums(self.cells, self.labels.codes, self.labels.n_groups)
+        sums = _matrix.group_sums(self.cells.genes_alone, self.labels.codes, self.labels.n_groups)
         return sums.totals / sums.n_cells[:, None]
 
 

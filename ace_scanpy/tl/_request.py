@@ -12,7 +12,7 @@ from .. import _keys, _labels, _matrix, _records, _rgg, _validate, methods
 from .._extras import require
 from ..methods._contrasts import Rest
 from ..methods._perturbation import Weights
-from . import _autoencoder, _module, _pca
+from . import _autoencoder, _module, _pca, _scvi
 from ._named_contrasts import named_contrasts
 from ._rankers import METHODS
 
@@ -163,6 +163,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
         record.encoder()  # raises where it cannot be rebuilt
+        record.cells(adata, matrix)  # or where what it reads is gone
         if labels is None and made is None:
             _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
@@ -228,6 +229,8 @@ def _without_training(
     adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
 ) -> tuple[Results | None, Record | None]:
     """A record that can be made at once; nothing for an autoencoder, which has to be trained; raises for others."""
+    if _scvi.is_model(module):
+        return _scvi.compute(adata, module, use_rep, layer=asked["layer"], use_raw=asked["use_raw"])
     if module is not None:
         return _module.compute(adata, module, _matrix.choose(adata, **asked), use_rep)
     if use_rep == _keys.REP:
