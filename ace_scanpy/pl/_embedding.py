@@ -13,9 +13,8 @@ from anndata import AnnData
 from matplotlib import rcParams
 from scanpy import logging as logg
 
-from .. import _keys, _labels, _records, _rgg, _validate
+from .. import _keys, _labels, _neuralized, _records, _rgg, _validate
 from .._docs import document
-from ..models import from_labels
 from ..models._sampling import encode
 from . import _figures
 
@@ -161,7 +160,7 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     labels = _labels.read(adata, groupby)
     encoder, matrix = _records.explained(adata, use_rep, labels)
     latent = torch.from_numpy(encode(encoder, matrix))
-    clustering = from_labels(latent, torch.tensor(labels.codes))
+    clustering = _neuralized.of_labels(adata, use_rep, labels, latent)
     groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])
     assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)

@@ -57,6 +57,7 @@ def explain(
     alpha: float = 1.0,
     lam: float | None = None,
     beta: float | None = None,
+    min_fidelity: float = 0.98,
     batch_key: str | None = None,
     counts_layer: str | None = None,
     key_added: str = _keys.RANKING,
@@ -132,7 +133,12 @@ def explain(
     lam
         :math:`\lambda`; None for the smallest of a path that flips 95 % of the cells, contrast by contrast.
     beta
-        :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype.
+        :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype,
+        which is learnt where groups have several.
+    min_fidelity
+        Share of the cells, from 0 to 1, whose neuralised assignment should be their label. Where the means of the
+        groups give less, as for Leiden clusters of a PCA, which are not round, groups have up to 10 prototypes each
+        (:func:`ace_scanpy.models.neuralize`). 0 for the means whatever they give, as in the paper.
     %(batch_key)s
     counts_layer
         Layer with counts, for `"deseq2"`.
@@ -170,10 +176,16 @@ def explain(
         One row: the number of the group itself.
     `contrast_flip_rate`, `contrast_size`, `contrast_distance` : float32
         A field per group that there is, whose place is its number, and a row per ranking: share of the cells that the
-        contrast moves, sum of its absolute changes, distance of the prototypes.
+        contrast moves, sum of its absolute changes, distance of the prototypes, of several that of the closest two.
+    `prototypes` : float32, `n_prototypes` : int64
+        Of methods with a network: a field per group that there is, with the latent coordinates of its prototypes one
+        after the other (NaN fills up), and how many they are.
     `params` : dict
         The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
-        `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within.
+        `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within. With a
+        network, `held_out_fidelity` is the share of cells, of a quarter that the prototypes had not seen, that are
+        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` is a fingerprint
+        of the grouping.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -241,6 +253,7 @@ def explain(
         alpha=alpha,
         lam=lam,
         beta=beta,
+        min_fidelity=min_fidelity,
         batch_key=batch_key,
         counts_layer=counts_layer,
         key_added=key_added,
