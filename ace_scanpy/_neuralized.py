@@ -37,7 +37,18 @@ def build(clustering: NeuralizedClustering, labels: Labels) -> dict[str, np.reca
     return {PROTOTYPES: _rgg.recarray(filled, names, "<f4"), NUMBER: _rgg.recarray(number, names, "<i8")}
 
 
-def read(entry: Mapping[str, Any], labels: Labels) -> NeuralizedClustering:
+def load(adata: AnnData, entry: Mapping[str, Any], labels: Labels, part: Labels) -> NeuralizedClustering:
+    """The clustering of an entry made for a `part` of the labels; raises where groups or encoder are others by now."""
+    use_rep = str(entry["params"]["use_rep"])
+    if str(entry["params"]["encoder"]) != _records.explained_fingerprint(_records.require(adata, use_rep), labels):
+        msg = (
+            f"The encoder {use_rep!r} is no longer the one that the ranking was made with. Run `ace.tl.explain` again."
+        )
+        raise ValueError(msg)
+    return _read(entry, part)
+
+
+def _read(entry: Mapping[str, Any], labels: Labels) -> NeuralizedClustering:
     """The clustering of an entry, its groups numbered as those of the labels; raises where they are others."""
     stored = entry[PROTOTYPES].dtype.names
     if set(stored) != set(labels.names):
@@ -59,10 +70,15 @@ def read(entry: Mapping[str, Any], labels: Labels) -> NeuralizedClustering:
 
 def of_labels(adata: AnnData, use_rep: str, labels: Labels, latent: Tensor) -> NeuralizedClustering:
     """What explains labels of all cells: that of their ranking or, where they have none, as `explain` makes it."""
-    wanted = {"groupby": labels.key, "use_rep": use_rep, "labels": _records.digest(labels.codes)}
+    wanted = {
+        "groupby": labels.key,
+        "use_rep": use_rep,
+        "labels": _records.digest(labels.codes),
+        "encoder": _records.explained_fingerprint(_records.require(adata, use_rep), labels),
+    }
     for entry in (adata.uns.get(_keys.RANKING), *adata.uns.values()):
         if isinstance(entry, dict) and PROTOTYPES in entry and "by" not in entry["params"]:
             params = entry["params"]
             if {name: str(params[name]) for name in wanted} == wanted:
-                return read(entry, labels)
+                return _read(entry, labels)
     return neuralize(latent.numpy(), labels.codes).clustering

@@ -40,8 +40,8 @@ class Explained:
         params = entry["params"]
         labels = _labels.read(adata, str(params["groupby"]))
         encoder, matrix = _records.explained(adata, str(params["use_rep"]), labels)
-        labels = within_level(adata, entry, labels)
-        return cls(entry, labels, encoder, _neuralized.read(entry, labels), matrix)
+        part = within_level(adata, entry, labels)
+        return cls(entry, part, encoder, _neuralized.load(adata, entry, labels, part), matrix)
 
     def prefixes(self, field: str) -> Prefixes:
         """The prefixes of a ranking, on the same cells as its `panel_size`."""

@@ -91,8 +91,9 @@ def explain(
         Groups to explain, or `"all"`.
     reference
         `"rest"`; a group to compare each other group with; or `"nearest"`, to compare each with its closest neighbour,
-        the group whose prototype in the latent space is the least far, of which :func:`ace_scanpy.get.contrasts` says
-        the name. `"nearest"` is for ACE alone, and means a group of that name where there is one.
+        the group whose prototype in the latent space (of several, the closest) is the least far, of which
+        :func:`ace_scanpy.get.contrasts` says the name. `"nearest"` is for ACE alone, and means a group of that name
+        where there is one.
     rest
         Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
         or `"max"`, equation 8, which leads each cell to whichever group is nearest.
@@ -184,8 +185,8 @@ def explain(
         The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
         `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within. With a
         network, `held_out_fidelity` is the share of cells, of a quarter that the prototypes had not seen, that are
-        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` is a fingerprint
-        of the grouping.
+        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` and
+        `encoder` are fingerprints of the grouping and of the encoder.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -300,8 +301,8 @@ def _compute(adata: AnnData, request: Request) -> Results:
         network = None
     else:
         cells = record.cells(adata, matrix)
-        encoder = _explained(adata, cells, record, labels, request, results)
-        network = Network(encoder, torch.from_numpy(encode(encoder, cells)), cells)
+        encoder, fingerprint = _explained(adata, cells, record, labels, request, results)
+        network = Network(encoder, fingerprint, torch.from_numpy(encode(encoder, cells)), cells)
         scales = [encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()]
     for part in request.parts(labels):
         known = sums if part.labels is labels else None
@@ -311,13 +312,14 @@ def _compute(adata: AnnData, request: Request) -> Results:
 
 def _explained(
     adata: AnnData, cells: GeneMatrix, record: Record, labels: Labels, request: Request, results: Results
-) -> Encoder:
-    """The encoder that is explained for these labels; a copy that has to be fitted first goes to `results`."""
+) -> tuple[Encoder, str]:
+    """The encoder that is explained for these labels, and its fingerprint; a copy that is fitted goes to `results`."""
     digest = _records.digest(labels.codes)
     encoder = record.explained(labels.key, digest)
     if encoder is None:
         assert isinstance(record, AutoencoderRecord)  # the only kind with copies
         model = _autoencoder.fit(adata, cells, record, labels, request.device)
         results.records[request.use_rep] = record.with_fit(labels.key, digest, model)
+        record = AutoencoderRecord.from_stored(results.records[request.use_rep])
         encoder = model.encoder
-    return encoder.to(request.device)
+    return encoder.to(request.device), _records.explained_fingerprint(record, labels)

@@ -32,6 +32,7 @@ class Network:
     """The encoder that is explained, the latent coordinates that it gives all cells, and the cells that it reads."""
 
     encoder: Encoder
+    fingerprint: str
     latent: torch.Tensor
     cells: GeneMatrix
 
@@ -53,39 +54,34 @@ def rank(
     if sums is None:
         everything = matrix.with_genes(np.arange(len(matrix.var_names)))
         sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    fidelity, neuralized = None, None
-    if network is None:
-        contrasts = request.contrasts(labels)
-        given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
-    else:
-        codes = torch.tensor(labels.codes)
-        neuralized = neuralize(
-            network.latent.numpy(),
-            labels.codes,
-            beta=request.beta,
-            min_fidelity=request.min_fidelity,
-            seed=request.seed,
-        )
-        clustering = neuralized.clustering
-        right = (clustering.assign(network.latent) == codes).numpy()
-        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
-        contrasts = request.contrasts(labels, methods.distances(clustering))
-        common = (adata, request, matrix, labels, contrasts, sums, *scales)
-        given = GivenNetwork(*common, network.encoder, clustering.to(request.device), network.cells)
-    start = logg.info(
-        f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]{part.where} by {request.method!r}"
-    )
-    found = METHODS[request.method].rank(given)
     params: dict[str, Any] = {"method": request.method, "reference": request.versus(labels)}
     if part.level is not None:
         params |= {"by": request.by, "level": part.level}
-    if neuralized is not None and fidelity is not None:
+    contrasts = request.contrasts(labels)
+    start = logg.info(
+        f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]{part.where} by {request.method!r}"
+    )
+    fidelity, network_fields = None, {}
+    if network is None:
+        given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
+    else:
+        codes, latent, wanted = torch.tensor(labels.codes), network.latent, request.min_fidelity
+        neuralized = neuralize(latent.numpy(), labels.codes, beta=request.beta, min_fidelity=wanted, seed=request.seed)
+        clustering = neuralized.clustering
+        right = (clustering.assign(latent) == codes).numpy()
+        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
         _report(labels, part.where, neuralized, fidelity, float(right[labels.codes >= 0].mean()))
         params |= {
             "labels": _records.digest(labels.codes),
-            "min_fidelity": request.min_fidelity,
+            "encoder": network.fingerprint,
+            "min_fidelity": wanted,
             "held_out_fidelity": neuralized.held_out,
         }
+        network_fields = _neuralized.build(clustering, labels)
+        contrasts = request.contrasts(labels, methods.distances(clustering))
+        common = (adata, request, matrix, labels, contrasts, sums, *scales)
+        given = GivenNetwork(*common, network.encoder, clustering.to(request.device), network.cells)
+    found = METHODS[request.method].rank(given)
     entry = _layout.entry(
         adata,
         matrix,
@@ -98,10 +94,8 @@ def rank(
         n_genes=request.n_genes,
         pts=request.pts,
     )
-    if neuralized is not None:
-        entry |= _neuralized.build(neuralized.clustering, labels)
     logg.info("    finished", time=start, deep=f"added\n    {part.key!r} (adata.uns)")
-    return entry
+    return entry | network_fields
 
 
 def _report(labels: Labels, where: str, neuralized: Neuralized, fidelity: NDArray[np.floating], overall: float) -> None:

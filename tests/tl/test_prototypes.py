@@ -186,6 +186,16 @@ def test_of_several_rankings_the_first_with_these_labels_is_drawn(moons, no_refi
     del no_refit
 
 
+@pytest.mark.usefixtures("no_refit")
+def test_a_ranking_of_another_encoder_is_not_read(moons):
+    sc.pp.pca(moons, n_comps=3)
+    ace.tl.embed(moons, encoder="pca")
+    with pytest.raises(ValueError, match="is no longer the one that the ranking was made with"):
+        ace.pl.flip_curve(moons, show=False)
+    with pytest.raises(pytest.fail.Exception, match="fitted"):  # prototypes anew, and not those of other components
+        ace.pl.embedding(moons, "group", basis="pca", use_rep="X_pca", show=False)
+
+
 def test_without_a_ranking_of_these_labels_the_default_is_made(moons):
     labels, z = _labels.read(moons, "group"), torch.tensor(moons.obsm["X_pca"])
     expected = _logits(moons)
