@@ -75,6 +75,10 @@ class Record:
         """What is explained for these labels: the encoder as it is, or its copy fitted to them, if there is one."""
         return self.encoder()
 
+    def explained_weights(self, groupby: str, digest: str) -> Weights | None:  # noqa: ARG002
+        """The arrays of that."""
+        return self.weights
+
     def cells(self, adata: AnnData, matrix: GeneMatrix) -> GeneMatrix:  # noqa: ARG002
         """What the encoder reads, cells as those of `matrix`."""
         return matrix
@@ -121,12 +125,14 @@ class AutoencoderRecord(Record):
         return self.model().encoder
 
     def explained(self, groupby: str, digest: str) -> Encoder | None:
+        weights = self.explained_weights(groupby, digest)
+        return None if weights is None else self.model(weights).encoder
+
+    def explained_weights(self, groupby: str, digest: str) -> Weights | None:
         if self.groupby == groupby and self.labels == digest:
-            return self.encoder()
+            return self.weights
         fit = self.fits.get(_keys.stored_name(groupby))
-        if fit is None or str(fit["labels"]) != digest:
-            return None
-        return self.model(fit["weights"]).encoder
+        return None if fit is None or str(fit["labels"]) != digest else fit["weights"]
 
     def with_fit(self, groupby: str, digest: str, model: Autoencoder) -> dict[str, Any]:
         """The stored form with one more fitted copy."""
@@ -259,10 +265,7 @@ class ModuleRecord(Record):
 
     @property
     def _fingerprint(self) -> str:
-        found = hashlib.sha256(self.description.encode())
-        for name in sorted(self.weights):
-            found.update(np.ascontiguousarray(self.weights[name], dtype="<f4").tobytes())
-        return found.hexdigest()
+        return fingerprint(self.weights, self.description)
 
 
 _MOST_PASSED = 8
@@ -272,6 +275,14 @@ _PASSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 KINDS: dict[str, type[Record]] = {
     record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ScviRecord, ModuleRecord)
 }
+
+
+def fingerprint(weights: Weights, description: str = "") -> str:
+    """What tells arrays from others; the same after any file."""
+    found = hashlib.sha256(description.encode())
+    for name in sorted(weights):
+        found.update(np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
+    return found.hexdigest()
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:

@@ -55,7 +55,7 @@ def contrasts(
     `flip_rate` : float32
         Share of the group's sampled cells that the whole perturbation moves to the target.
     `distance` : float32
-        From the group to the target in the latent space, between their prototypes.
+        From the group to the target in the latent space, between their prototypes, of several the closest.
 
     A contrast that needs no change has no rows.
 

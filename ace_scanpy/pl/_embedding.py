@@ -13,9 +13,8 @@ from anndata import AnnData
 from matplotlib import rcParams
 from scanpy import logging as logg
 
-from .. import _keys, _labels, _records, _rgg, _validate
+from .. import _keys, _labels, _neuralized, _records, _rgg, _validate
 from .._docs import document
-from ..models import from_labels
 from ..models._sampling import encode
 from . import _figures
 
@@ -57,8 +56,9 @@ def embedding(
     groupby
         Column of `adata.obs`: clusters of :func:`ace_scanpy.tl.cluster`, or labels that
         :func:`ace_scanpy.tl.explain` was run on, whose assignment is that of the encoder's copy fitted to them, or of
-        an encoder that is explained as it is. None for `obs['ace_cluster']` or, where that is missing, the groups of
-        `uns['rank_genes_groups']`.
+        an encoder that is explained as it is. The prototypes are those of `uns['rank_genes_groups']` or of the first
+        other ranking of these labels; without one, those that :func:`ace_scanpy.tl.explain` makes by default.
+        None for `obs['ace_cluster']` or, where that is missing, the groups of `uns['rank_genes_groups']`.
     basis
         Entry of `adata.obsm` to draw, with or without `X_`. None computes a UMAP of the latent coordinates,
         and does not store it: to keep one, call `sc.pp.neighbors(adata, use_rep='X_ace')` and `sc.tl.umap(adata)`, and
@@ -73,8 +73,8 @@ def embedding(
 
     Returns
     -------
-    The axes: assignment, confidence (difference of the two largest soft assignments, from 0 to 1; for labels, with the
-    default :math:`\beta`) and the bar of its colours; None when shown.
+    The axes: assignment, confidence (difference of the two largest soft assignments, from 0 to 1) and the bar of its
+    colours; None when shown.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     labels = _labels.read(adata, groupby)
     encoder, matrix = _records.explained(adata, use_rep, labels)
     latent = torch.from_numpy(encode(encoder, matrix))
-    clustering = from_labels(latent, torch.tensor(labels.codes))
+    clustering = _neuralized.of_labels(adata, use_rep, labels, latent)
     groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])
     assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)

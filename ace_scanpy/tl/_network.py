@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .. import _matrix, _records, metrics
-from ..models import encode, from_labels
+from .. import _matrix, _neuralized, _records, metrics
+from ..models import encode
 from ..models._sampling import preactivations
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class FlipNetwork:
         codes = labels.codes[cells]
         return cls(
             encoder,
-            from_labels(torch.from_numpy(encode(encoder, matrix)), torch.tensor(labels.codes)),
+            _neuralized.of_labels(adata, use_rep, labels, torch.from_numpy(encode(encoder, matrix))),
             matrix.gene_names,
             encoder.standardize(means),
             tuple(

@@ -56,6 +56,7 @@ class Request:
     alpha: float
     lam: float | None
     beta: float | None
+    min_fidelity: float
     batch_key: str | None
     batch: NDArray[np.intp] | None
     counts_layer: str | None
@@ -132,6 +133,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
         if given[name] is not None:
             given[name] = _validate.positive(name, given[name])
     given["alpha"] = _validate.positive("alpha", given["alpha"])
+    given["min_fidelity"] = _validate.share("min_fidelity", given["min_fidelity"])
     if given["n_genes"] is not None:
         given["n_genes"] = _validate.whole_number("n_genes", given["n_genes"])
     given["named"] = given.pop("contrasts")
