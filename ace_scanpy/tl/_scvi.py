@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scanpy import logging as logg
+from scipy import sparse
 from torch import nn
 
 from .. import _counts, _matrix, _validate
@@ -72,6 +73,7 @@ def compute(
         batches=setup.batches,
         layer_norm=layer_norm,
     )
+    _look_for_counts(adata, setup)
     latent = encode(record.encoder(), counts)
     _compare(model.module, counts, latent)
     results = Results()
@@ -107,7 +109,7 @@ class _Setup:
 def _supported(model: Any) -> str:
     """Name of the model's class; raises for models whose encoder cannot be read."""
     name = next((kind.__name__ for kind in type(model).__mro__ if kind.__name__ in _SUPPORTED), None)
-    if name is None or not hasattr(model, "registry"):
+    if name is None:
         msg = (
             f"Of scvi-tools, models of the classes {_validate.listed(_SUPPORTED)} are supported. Got {type(model)}. "
             "The embedding of any other model can be distilled: `ace.tl.embed(adata, encoder='distill', use_rep=...)`."
@@ -120,7 +122,7 @@ def _supported(model: Any) -> str:
     covariates = [kind for kind in ("extra_categorical_covs", "extra_continuous_covs") if _has_fields(fields, kind)]
     reads = module.encode_covariates
     refused = {
-        "is minified and has no counts": module.minified_data_type is not None,
+        "is minified": module.minified_data_type is not None,
         "has log_variational=False": not module.log_variational,
         f"has latent_distribution={module.latent_distribution!r}": module.latent_distribution != "normal",
         f"has encode_covariates=True and {_validate.listed(covariates)}": reads and bool(covariates),
@@ -203,10 +205,27 @@ def _array(values: torch.Tensor) -> NDArray[np.float64]:
     return values.detach().cpu().numpy().astype(np.float64)
 
 
+def _some(n_cells: int) -> NDArray[np.intp]:
+    """A few cells, from the first to the last."""
+    return np.linspace(0, n_cells - 1, min(n_cells, _TRIED_CELLS)).astype(np.intp)
+
+
+def _look_for_counts(adata: AnnData, setup: _Setup) -> None:
+    """Warn where the model finds no whole numbers: the matrix it was set up with may have been normalised since."""
+    matrix = _matrix.choose(adata, layer=setup.counts_layer)
+    rows = matrix.rows(_some(matrix.n_cells))
+    stored = rows.data if sparse.issparse(rows) else rows
+    if (stored != np.rint(stored)).any():
+        logg.warning(
+            f"`{matrix.where}`, where the model reads counts, has values that are not whole numbers. If it was "
+            "normalised after the model was set up, the embedding is wrong: put the counts back."
+        )
+
+
 @torch.no_grad()
 def _compare(module: Any, counts: LogCounts, latent: NDArray[np.float32]) -> None:
     """Raise where the model itself gives some cells other latent means: a version that is built otherwise."""
-    cells = np.linspace(0, counts.n_cells - 1, min(counts.n_cells, _TRIED_CELLS)).astype(np.intp)
+    cells = _some(counts.n_cells)
     rows = counts.genes_alone.dense(cells)
     batch = np.zeros(len(cells)) if counts.batch is None else counts.batch[cells]
     copied = copy.deepcopy(module).cpu().eval()

@@ -443,7 +443,7 @@ def test_a_minified_model_is_refused(counted, model, unchanged):
         return_dist=True
     )
     model.minify_adata()
-    with unchanged(counted, ValueError, match="is minified and has no counts"):
+    with unchanged(counted, ValueError, match="The SCVI model is minified. Supported are"):
         ace.tl.embed(counted, encoder=model)
 
 
@@ -458,7 +458,7 @@ def test_a_version_that_builds_the_encoder_otherwise_is_refused(counted, model, 
 
 
 @real
-def test_counts_in_x_and_a_subset_of_genes(scvi, counted, unchanged):
+def test_counts_in_x_and_a_subset_of_genes(scvi, counted, unchanged, logged):
     """A model of some genes, set up with counts in `X`: the log-normalised matrix is then a layer."""
     counted.layers["logged"], counted.X = counted.X, counted.layers["counts"]
     some = counted[:, 5:30].copy()
@@ -466,7 +466,14 @@ def test_counts_in_x_and_a_subset_of_genes(scvi, counted, unchanged):
     model = _trained(scvi.model.SCVI(some, n_hidden=16, n_latent=4))
     with unchanged(counted, ValueError, match="is where the model was set up to find counts"):
         ace.tl.embed(counted, encoder=model)
-    ace.tl.explain(counted, "group", encoder=model, layer="logged", use_rep="X_scVI")
+    normalised = counted.copy()
+    normalised.X = counted.layers["logged"].copy()
+    with logged() as log:
+        ace.tl.embed(normalised, encoder=model, layer="logged")
+    assert "`adata.X`, where the model reads counts, has values that are not whole numbers" in log.getvalue()
+    with logged() as log:
+        ace.tl.explain(counted, "group", encoder=model, layer="logged", use_rep="X_scVI")
+    assert "whole numbers" not in log.getvalue()
     np.testing.assert_allclose(counted.obsm["X_scVI"], model.get_latent_representation(), rtol=1e-4, atol=1e-5)
     entry = counted.uns["rank_genes_groups"]
     assert entry["params"]["layer"] == "logged"
