@@ -78,7 +78,7 @@ def of_labels(adata: AnnData, use_rep: str, labels: Labels, latent: Tensor) -> N
     }
     for entry in (adata.uns.get(_keys.RANKING), *adata.uns.values()):
         if isinstance(entry, dict) and PROTOTYPES in entry and "by" not in entry["params"]:
-            params = entry["params"]
-            if {name: str(params[name]) for name in wanted} == wanted:
+            params, names = entry["params"], entry[PROTOTYPES].dtype.names
+            if {name: str(params[name]) for name in wanted} == wanted and set(names) == set(labels.names):
                 return _read(entry, labels)
     return neuralize(latent.numpy(), labels.codes).clustering
