@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ._mmd import mmd
 from ._prototypes import NeuralizedClustering
-from ._sampling import as_tensor, minibatches, preactivations
+from ._sampling import Minibatches, as_tensor, preactivations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,8 +204,9 @@ def endless(
     source: CellSource, cells: NDArray[np.intp], batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
     """Pass after pass over `cells`, shuffled anew each time."""
+    drawn = Minibatches(source, cells, batch_size)
     while True:
-        yield from minibatches(source, cells, batch_size, rng)
+        yield from drawn.one_pass(rng)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
