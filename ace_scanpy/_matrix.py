@@ -10,7 +10,6 @@ import numpy as np
 from scipy import sparse
 
 from . import _readers, _tables, _validate
-from ._prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,16 +90,12 @@ class GeneMatrix:
         block = self.rows(cells)
         return np.ascontiguousarray(block.toarray() if sparse.issparse(block) else block)
 
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """All cells in order, in blocks of bounded size, which is the same however the matrix is stored."""
-        slices = self._slices()
-        yield from zip(slices, ahead(self.rows, slices), strict=True)
-
     def mapped(self, function: Callable[..., T], *per_cell: NDArray[Any]) -> Iterator[T]:
-        """A function of every block and of the block's part of arrays with an entry per cell, in order.
+        """A function of every block of cells and of the block's part of arrays with an entry per cell, in order.
 
-        Blocks of a dask array are worked on where dask computes them, on a cluster if there is one, so that the
-        function and what it makes of a block have to be small.
+        Blocks are of bounded size, the same however the matrix is stored. Those of a dask array are worked on where
+        dask computes them, on a cluster if there is one, so that the function and what it makes of a block have to be
+        small.
         """
         parts = [(cells, tuple(values[cells] for values in per_cell)) for cells in self._slices()]
         return self.reader.mapped(function, parts, self._read)
