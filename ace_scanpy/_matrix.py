@@ -145,7 +145,7 @@ def choose(
 
 def _mask_genes(adata: AnnData, var: pd.DataFrame, mask_var: object) -> tuple[NDArray[np.intp], str]:
     """Columns inside the mask and a name for it, by the rules of `scanpy.pp.pca`."""
-    n_genes = len(var)
+    n_genes = len(var.index)
     if mask_var is None or (isinstance(mask_var, _Default) and "highly_variable" not in var.columns):
         return np.arange(n_genes), "all genes"
     key = "highly_variable" if isinstance(mask_var, _Default) else mask_var
