@@ -67,6 +67,11 @@ class GeneMatrix:
             return "adata.raw.X"
         return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether blocks may be worked on in other processes, which have not the devices of this one."""
+        return isinstance(self.reader, _readers.Lazy)
+
     def with_genes(self, genes: NDArray[np.intp]) -> GeneMatrix:
         """The same matrix restricted to other columns."""
         return GeneMatrix(self.values, self.var_names, genes, self.layer, self.use_raw, self.mask)

@@ -99,8 +99,8 @@ class Pairs:
 
 def distances(clustering: NeuralizedClustering) -> NDArray[np.float64]:
     """Euclidean distance of the groups' prototypes in the latent space, shape ``(n_groups, n_groups)``."""
-    prototypes = clustering.prototypes.double()
-    return torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
+    prototypes = clustering.prototypes.cpu().double()
+    return torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").numpy()
 
 
 def nearest(distance: NDArray[np.floating]) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -32,6 +33,9 @@ class CellSource(Protocol):
 
     @property
     def n_genes(self) -> int: ...
+
+    @property
+    def is_elsewhere(self) -> bool: ...
 
     def rows(self, cells: NDArray[np.intp]) -> Any: ...
 
@@ -118,6 +122,8 @@ def preactivations(encoder: Encoder, rows: Any) -> Tensor:
 
 def encode(encoder: Encoder, source: CellSource) -> NDArray[np.float32]:
     """Latent coordinates of all cells, shape ``(n_cells, n_latent)``, read by blocks."""
+    if source.is_elsewhere and encoder.mean.device.type != "cpu":
+        encoder = copy.deepcopy(encoder).cpu()
     return np.concatenate(list(source.mapped(partial(_encode_block, encoder))))
 
 

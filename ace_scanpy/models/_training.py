@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -100,6 +100,7 @@ def train(
     """
     with seeded(rng):
         held_out, seen = split(source, rng)
+        # on the CPU, once: mps lacks the decompositions
         start = model.encoder.standardize(as_tensor(source.dense(sample_to_start(source, seen))))
         model.start_from_principal_components(start)
         if gates is not None:
@@ -161,7 +162,7 @@ def fit_labels(
                     latent = model.encoder.tail(preactivations(model.encoder, rows))
                 clustering = from_labels(latent, sample_codes.to(latent.device))
             standardized = model.encoder.standardize(x.to(schedule.device))
-            latent, output = model(standardized, gates)
+            latent, output = forward(model, standardized, gates)
             loss = mse_loss(output, standardized) + penalty(latent, cells)
             loss = loss + _LABEL_WEIGHT * cross_entropy(clustering.scores(latent), labels[cells])
             optimizer_step(optimizer, loss)
@@ -209,6 +210,20 @@ def endless(
         yield from drawn.one_pass(rng)
 
 
+def half_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in bfloat16 within the block, in training on a CUDA device that is made for them."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def forward(model: Autoencoder, standardized: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The autoencoder in training: its products in half precision where that pays, what it gives in full."""
+    with half_precision(standardized.device):
+        latent, output = model(standardized, gates)
+    return latent.float(), output.float()
+
+
 def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step down the gradient of `loss`."""
     optimizer.zero_grad()
@@ -232,7 +247,7 @@ def _reconstruct(
 
     def error(cells: NDArray[np.intp], x: Tensor) -> tuple[Tensor, Tensor | float]:
         standardized = model.encoder.standardize(x.to(schedule.device))
-        latent, output = model(standardized, opened)
+        latent, output = forward(model, standardized, opened)
         return mse_loss(output, standardized), penalty(latent, cells)
 
     def judge() -> float:
@@ -309,7 +324,7 @@ def _select_genes(
         hottest, coolest = _GATE_TEMPERATURES
         gates.temperature = hottest * (coolest / hottest) ** (step / (_GATE_STEPS - 1))
         standardized = model.encoder.standardize(x.to(schedule.device))
-        latent, output = model(standardized, gates())
+        latent, output = forward(model, standardized, gates())
         optimizer_step(optimizer, mse_loss(output, standardized) + penalty(latent, cells))
         schedule.progress("selecting genes", _GATE_STEPS)
 
