@@ -73,12 +73,16 @@ def test_statistics_and_encoding_equal_those_of_one_machine(planted, on_the_clus
     np.testing.assert_array_equal(latent[0], explained.obsm["X_ace"])
 
 
-def test_the_whole_way_on_a_cluster(planted, on_the_cluster, small_network, assert_same_ranking, short_training):
-    for adata in (planted, on_the_cluster):
+def test_the_whole_way_from_a_file_on_a_cluster(
+    planted, client, tmp_path, small_network, assert_same_ranking, short_training
+):
+    planted.write_h5ad(tmp_path / "planted.h5ad")
+    lazy = ad.experimental.read_lazy(tmp_path / "planted.h5ad")
+    for adata in (planted, lazy):
         ace.tl.embed(adata, **{**small_network, "n_epochs": 2})
         ace.tl.explain(adata, "group")
-    np.testing.assert_array_equal(on_the_cluster.obsm["X_ace"], planted.obsm["X_ace"])
-    assert_same_ranking(on_the_cluster.uns["rank_genes_groups"], planted.uns["rank_genes_groups"])
+    np.testing.assert_array_equal(lazy.obsm["X_ace"], planted.obsm["X_ace"])
+    assert_same_ranking(lazy.uns["rank_genes_groups"], planted.uns["rank_genes_groups"])
 
 
 def test_an_error_comes_back_from_the_workers(planted, client):
