@@ -81,7 +81,7 @@ class NeuralizedClustering(nn.Module):
         weight, bias = layer(centred, groups)
         self.register_buffer("prototypes", prototypes.clone())
         self.register_buffer("groups", groups.clone())
-        self.register_buffer("beta", prototypes.new_tensor(float(beta)))
+        self.register_buffer("beta", torch.tensor(float(beta), dtype=prototypes.dtype, device=prototypes.device))
         self.register_buffer("_origin", origin)
         self.register_buffer("_weight", weight)
         self.register_buffer("_bias", bias)

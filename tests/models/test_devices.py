@@ -50,39 +50,49 @@ def on(monkeypatch):
     return run
 
 
-def _everything(adata, small_network):
-    ace.tl.embed(adata, n_selected=25, batch_key="batch", **{**small_network, "n_epochs": 4})
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Each operation on the device takes a while."""
+    monkeypatch.setattr("ace_scanpy.models._training._MOST_STEPS", 4)
+    monkeypatch.setattr("ace_scanpy.models._training._LABEL_STEPS", 4)
+    monkeypatch.setattr("ace_scanpy.models._training._GATE_STEPS", 4)
+    monkeypatch.setattr("ace_scanpy.models._joint._MOST_ROUNDS", 1)
+    monkeypatch.setattr("ace_scanpy.models._joint._STEPS_PER_ROUND", 4)
+
+
+def _everything(adata):
+    network = {"n_hidden": (12, 6), "n_latent": 3, "batch_size": 40}
+    one = {"groups": ["B"], "reference": "dendritic", "lam": 3.0}
+    ace.tl.embed(adata, n_selected=25, batch_key="batch", **network)
     ace.tl.cluster(adata, n_clusters=3, joint=True, key_added="joint")
-    ace.tl.explain(adata, "group")
-    ace.tl.explain(adata, "group", rest="max", groups=["B"], key_added="max")
+    ace.tl.explain(adata, "group", **one)
     for method in ("smoothgrad", "shap"):
         ace.tl.explain(adata, "group", method=method, groups=["B"], key_added=method)
     adata.obsm["X_other"] = adata.obsm["X_ace"][:, :2] * 2
-    ace.tl.embed(adata, encoder="distill", use_rep="X_other", n_epochs=4)
-    ace.tl.explain(adata, "group", use_rep="X_other_distilled", groups=["B"], reference="dendritic", key_added="other")
+    ace.tl.embed(adata, encoder="distill", use_rep="X_other", n_hidden=(12,))
     module = torch.nn.Sequential(torch.nn.Linear(adata.n_vars, 4), torch.nn.Tanh())
     torch.nn.init.orthogonal_(module[0].weight)
     ace.tl.embed(adata, encoder=module, key_added="X_own")
-    ace.tl.explain(adata, "group", use_rep="X_own", groups=["B"], reference="dendritic", key_added="own")
+    ace.tl.explain(adata, "group", use_rep="X_own", key_added="own", **one)
 
 
-def test_all_steps_on_a_device_give_the_bits_of_the_cpu(
-    planted, small_network, on, short_training, contents, assert_same_contents
-):
+def test_all_steps_on_a_device_give_the_bits_of_the_cpu(planted, on, few_steps, contents, assert_same_contents):
     pytest.importorskip("captum")
-    planted.X = planted.X.toarray()  # sparse products are made on the CPU alone
+    planted.X = planted.X.toarray()  # of sparse blocks the CPU alone makes sparse products
     planted.obs["batch"] = np.where(np.arange(planted.n_obs) % 2, "one", "two")
     found = []
     for device in (torch.device("cpu"), fake.DEVICE):
         adata = planted.copy()
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            on(device, lambda adata=adata: _everything(adata, small_network))
+            on(device, lambda adata=adata: _everything(adata))
         found.append(contents(adata))
     assert_same_contents(*reversed(found))
 
 
-def test_training_encoding_and_solving_compute_nothing_elsewhere(grouped, grouped_csr, as_source, new_autoencoder):
+def test_training_encoding_and_solving_compute_nothing_elsewhere(
+    grouped, grouped_csr, as_source, new_autoencoder, few_steps
+):
     """After the start from principal components, which is made on the CPU."""
     codes, source = grouped[1], as_source(grouped_csr)
     schedule = models.Schedule(batch_size=64, device=fake.DEVICE)
@@ -100,6 +110,7 @@ def test_training_encoding_and_solving_compute_nothing_elsewhere(grouped, groupe
             cells,
             torch.tensor([0, 0], device=fake.DEVICE),
             torch.tensor([1, 2], device=fake.DEVICE),
+            max_iter=5,
         )
         assert not {name: count for name, count in device.elsewhere.items() if count}
     assert solution.delta.device == fake.DEVICE
@@ -138,3 +149,16 @@ def test_auto_takes_the_fastest_there_is(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert _devices.choose("auto") == torch.device(expected)
     assert _devices.choose(expected) == torch.device(expected)
+
+
+def test_blocks_of_a_dask_array_are_encoded_on_the_cpu(grouped, as_source, new_autoencoder):
+    """Its workers need not have the device that the encoder is on."""
+    da = pytest.importorskip("dask.array")
+    encoder = new_autoencoder().encoder
+    expected = models.encode(encoder, as_source(grouped[0]))
+    lazy = as_source(da.from_array(grouped[0], chunks=(100, 30)))
+    with fake.FakeDevice():
+        encoder.to(fake.DEVICE)
+        found = models.encode(encoder, lazy)
+        assert encoder.mean.device == fake.DEVICE
+    np.testing.assert_array_equal(found, expected)
