@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,12 @@ from . import _matrix, _validate
 from ._matrix import GeneMatrix
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from anndata import AnnData
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +44,34 @@ class LogCounts(GeneMatrix):
 
     def rows(self, cells: NDArray[np.intp] | slice) -> Any:
         counts = super().rows(cells)
-        logged = counts.log1p() if sparse.issparse(counts) else np.log1p(counts)
+        return _logged(counts) if self.batch is None else _with_batch(self.n_batches, counts, self.batch[cells])
+
+    def mapped(self, function: Callable[..., T], *per_cell: NDArray[Any]) -> Iterator[T]:
         if self.batch is None:
-            return logged
-        indicators = np.eye(self.n_batches, dtype=np.float32)[self.batch[cells]]
-        if sparse.issparse(logged):
-            return sparse.hstack([logged, sparse.csr_matrix(indicators)], format="csr")
-        return np.hstack([logged, indicators])
+            return super().mapped(partial(_of_logged, function), *per_cell)
+        return super().mapped(partial(_of_both, function, self.n_batches), self.batch, *per_cell)
+
+
+def _logged(counts: Any) -> Any:
+    return counts.log1p() if sparse.issparse(counts) else np.log1p(counts)
+
+
+def _with_batch(n_batches: int, counts: Any, batch: NDArray[np.intp]) -> Any:
+    """log(1 + counts) with the indicators of the cells' batches behind."""
+    indicators = np.eye(n_batches, dtype=np.float32)[batch]
+    if sparse.issparse(counts):
+        return sparse.hstack([_logged(counts), sparse.csr_matrix(indicators)], format="csr")
+    return np.hstack([_logged(counts), indicators])
+
+
+def _of_logged(function: Callable[..., T], counts: Any, *per_cell: NDArray[Any]) -> T:
+    return function(_logged(counts), *per_cell)
+
+
+def _of_both(
+    function: Callable[..., T], n_batches: int, counts: Any, batch: NDArray[np.intp], *per_cell: NDArray[Any]
+) -> T:
+    return function(_with_batch(n_batches, counts, batch), *per_cell)
 
 
 def choose(

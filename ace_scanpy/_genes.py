@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from . import _rgg, _validate
+from . import _rgg, _tables, _validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +54,15 @@ def labels(adata: AnnData, entry: Mapping[str, Any], gene_symbols: str | None) -
         return None
     raw = uses_raw(entry)
     var = adata.raw.var if raw else adata.var
-    if gene_symbols not in var:
+    if gene_symbols not in var.columns:
         where = "adata.raw.var" if raw else "adata.var"
         msg = (
             f"`gene_symbols`={gene_symbols!r} not found in `{where}`. Available keys: {_validate.listed(var.columns)}."
         )
         raise KeyError(msg)
-    return pd.Series(var[gene_symbols].astype(str).to_numpy(), index=var.index.astype(str), dtype=object)
+    return pd.Series(
+        _tables.column(var, gene_symbols).astype(str).to_numpy(), index=var.index.astype(str), dtype=object
+    )
 
 
 def relabel(names: pd.Series, symbols: pd.Series | None) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from . import _validate
+from . import _tables, _validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def as_categorical(column: pd.Series) -> pd.Categorical:
 def read(adata: AnnData, groupby: object) -> Labels:
     """The groups of `adata.obs[groupby]`, checked: at least two categories with cells and distinct names."""
     key = _validate.obs_key(adata, "groupby", groupby)
-    return from_column(adata.obs[key], key)
+    return from_column(_tables.column(adata.obs, key), key)
 
 
 def from_column(column: pd.Series | pd.Categorical, key: str) -> Labels:

@@ -1,22 +1,24 @@
-"""Reading expression by blocks of cells: `X`, a layer or `raw`; dense, CSR or CSC, of any number type."""
+"""Reading expression by blocks of cells: `X`, a layer or `raw`; in memory, in a file or a dask array, of any type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 from scipy import sparse
 
-from . import _validate
+from . import _readers, _tables, _validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 _BLOCK_VALUES = 2**24
 _COUNTS_ABOVE = 20.0  # log-normalised values stay below log(1e6) = 14
@@ -68,6 +70,11 @@ class GeneMatrix:
         return "adata.X" if self.layer is None else f"adata.layers[{self.layer!r}]"
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether blocks may be worked on in other processes, which have not the devices of this one."""
+        return isinstance(self.reader, _readers.Lazy)
+
+    @property
     def genes_alone(self) -> Self:
         """Without the columns that a kind of matrix may have behind its genes; this one has none."""
         return self
@@ -77,32 +84,37 @@ class GeneMatrix:
         return replace(self, genes=genes)
 
     @cached_property
-    def _by_rows(self) -> Any:
-        """The matrix in a form whose rows can be taken at a cost proportional to their number."""
-        if sparse.issparse(self.values) and self.values.format != "csr":
-            return sparse.csr_matrix(self.values)
-        return self.values
+    def reader(self) -> _readers.Reader:
+        """What reads the matrix as it is stored; raises where its rows cannot be read."""
+        return _readers.reader(self.values, self.where)
+
+    @cached_property
+    def _read(self) -> NDArray[np.intp] | None:
+        """The genes to read, None for all in their order."""
+        return None if np.array_equal(self.genes, np.arange(len(self.var_names))) else self.genes
 
     def rows(self, cells: NDArray[np.intp] | slice) -> Any:
         """Expression of some cells as float32, dense or CSR as the matrix is."""
-        block = self._by_rows[cells]
-        if self.n_genes != len(self.var_names):
-            block = block[:, self.genes]
-        if sparse.issparse(block):
-            return sparse.csr_matrix(block, dtype=np.float32)
-        return np.asarray(block, dtype=np.float32)
+        return self.reader.rows(cells, self._read)
 
     def dense(self, cells: NDArray[np.intp] | slice) -> NDArray[np.float32]:
         """Expression of some cells as a dense float32 array in C order."""
         block = self.rows(cells)
         return np.ascontiguousarray(block.toarray() if sparse.issparse(block) else block)
 
-    def blocks(self) -> Iterator[tuple[slice, Any]]:
-        """All cells in order, in blocks of bounded size."""
+    def mapped(self, function: Callable[..., T], *per_cell: NDArray[Any]) -> Iterator[T]:
+        """A function of every block of cells and of the block's part of arrays with an entry per cell, in order.
+
+        Blocks are of bounded size, the same however the matrix is stored. Those of a dask array are worked on where
+        dask computes them, on a cluster if there is one, so that the function and what it makes of a block have to be
+        small.
+        """
+        parts = [(cells, tuple(values[cells] for values in per_cell)) for cells in self._slices()]
+        return self.reader.mapped(function, parts, self._read)
+
+    def _slices(self) -> list[slice]:
         size = max(1, _BLOCK_VALUES // max(self.n_genes, 1))
-        for start in range(0, self.n_cells, size):
-            cells = slice(start, min(start + size, self.n_cells))
-            yield cells, self.rows(cells)
+        return [slice(start, min(start + size, self.n_cells)) for start in range(0, self.n_cells, size)]
 
 
 def choose(
@@ -138,21 +150,23 @@ def choose(
         raise ValueError(msg)
     _validate.unique_genes(var.index, "adata.raw.var_names" if use_raw else "adata.var_names")
     genes, mask = _mask_genes(adata, var, mask_var)
-    return GeneMatrix(values, var.index, genes, layer, bool(use_raw), mask)
+    matrix = GeneMatrix(values, var.index, genes, layer, bool(use_raw), mask)
+    matrix.reader  # noqa: B018 - raises where the storage cannot be read
+    return matrix
 
 
 def _mask_genes(adata: AnnData, var: pd.DataFrame, mask_var: object) -> tuple[NDArray[np.intp], str]:
     """Columns inside the mask and a name for it, by the rules of `scanpy.pp.pca`."""
-    n_genes = len(var)
-    if mask_var is None or (isinstance(mask_var, _Default) and "highly_variable" not in var):
+    n_genes = len(var.index)
+    if mask_var is None or (isinstance(mask_var, _Default) and "highly_variable" not in var.columns):
         return np.arange(n_genes), "all genes"
     key = "highly_variable" if isinstance(mask_var, _Default) else mask_var
     if isinstance(key, str):
-        if key in var:
-            column = var[key]
-        elif key in adata.var:  # a mask of `adata.var` also serves `adata.raw`
+        if key in var.columns:
+            column = _tables.column(var, key)
+        elif key in adata.var.columns:  # a mask of `adata.var` also serves `adata.raw`
             _validate.unique_genes(adata.var_names, "adata.var_names")
-            column = adata.var[key].reindex(var.index, fill_value=False)
+            column = _tables.column(adata.var, key).reindex(var.index, fill_value=False)
         else:
             msg = f"`mask_var`={key!r} not found in `adata.var`. Available keys: {_validate.listed(adata.var.columns)}."
             raise KeyError(msg)
@@ -195,18 +209,16 @@ def moments(matrix: GeneMatrix) -> GeneMoments:
     low = np.full(matrix.n_genes, np.inf)
     high = np.full(matrix.n_genes, -np.inf)
     integers = True
-    for _, block in matrix.blocks():
-        stored = block.data if sparse.issparse(block) else block
-        _require_finite(stored, matrix)
-        integers = integers and bool((stored == np.rint(stored)).all())
-        n = block.shape[0]
-        block_mean, block_squares = _centred_squares(block)
-        shift = block_mean - mean
-        squares += block_squares + shift**2 * (n_seen * n / (n_seen + n))
-        mean += shift * (n / (n_seen + n))
-        n_seen += n
-        low = np.minimum(low, _reduced(block.min(axis=0)))
-        high = np.maximum(high, _reduced(block.max(axis=0)))
+    for part in matrix.mapped(_moments_of_block):
+        if part is None:
+            raise ValueError(_not_finite(matrix))
+        shift = part.mean - mean
+        squares += part.squares + shift**2 * (n_seen * part.n_cells / (n_seen + part.n_cells))
+        mean += shift * (part.n_cells / (n_seen + part.n_cells))
+        n_seen += part.n_cells
+        integers = integers and part.integers
+        low = np.minimum(low, part.minimum)
+        high = np.maximum(high, part.maximum)
     if integers and low.min() >= 0 and high.max() > _COUNTS_ABOVE:
         msg = (
             f"`{matrix.where}` looks like raw counts (whole numbers up to {high.max():.0f}). ACE needs log-normalised "
@@ -218,10 +230,27 @@ def moments(matrix: GeneMatrix) -> GeneMoments:
     return GeneMoments(mean, std, low, high)
 
 
-def _require_finite(stored: NDArray[np.floating], matrix: GeneMatrix) -> None:
+class _BlockMoments(NamedTuple):
+    n_cells: int
+    integers: bool
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+
+
+def _moments_of_block(block: Any) -> _BlockMoments | None:
+    """What one block adds to the moments; None where it holds NaN or infinity."""
+    stored = block.data if sparse.issparse(block) else block
     if not np.isfinite(stored).all():
-        msg = f"`{matrix.where}` contains NaN or infinite values. Remove or impute them first."
-        raise ValueError(msg)
+        return None
+    integers = bool((stored == np.rint(stored)).all())
+    low, high = _reduced(block.min(axis=0)), _reduced(block.max(axis=0))
+    return _BlockMoments(block.shape[0], integers, *_centred_squares(block), low, high)
+
+
+def _not_finite(matrix: GeneMatrix) -> str:
+    return f"`{matrix.where}` contains NaN or infinite values. Remove or impute them first."
 
 
 def _centred_squares(block: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -261,18 +290,25 @@ def group_sums(matrix: GeneMatrix, codes: NDArray[np.integer], n_groups: int) ->
     totals = np.zeros((n_groups, matrix.n_genes))
     expressing = np.zeros((n_groups, matrix.n_genes))
     has_negative = False
-    for cells, block in matrix.blocks():
-        stored = block.data if sparse.issparse(block) else block
-        _require_finite(stored, matrix)
-        has_negative = has_negative or bool((stored < 0).any())
-        member = codes[cells]
-        kept = np.flatnonzero(member >= 0)
-        indicator = sparse.csr_matrix(
-            (np.ones(len(kept)), (member[kept], kept)), shape=(n_groups, block.shape[0]), dtype=np.float64
-        )
-        totals += _dense(indicator @ block)
-        expressing += _dense(indicator @ (block != 0))
+    for part in matrix.mapped(partial(_sums_of_block, n_groups=n_groups), codes):
+        if part is None:
+            raise ValueError(_not_finite(matrix))
+        totals += _dense(part[0])
+        expressing += _dense(part[1])
+        has_negative = has_negative or part[2]
     return GroupSums(totals, expressing, np.bincount(codes[codes >= 0], minlength=n_groups), has_negative)
+
+
+def _sums_of_block(block: Any, member: NDArray[np.integer], n_groups: int) -> tuple[Any, Any, bool] | None:
+    """Totals, cells not at zero and whether any value is negative; None where the block holds NaN or infinity."""
+    stored = block.data if sparse.issparse(block) else block
+    if not np.isfinite(stored).all():
+        return None
+    kept = np.flatnonzero(member >= 0)
+    indicator = sparse.csr_matrix(
+        (np.ones(len(kept)), (member[kept], kept)), shape=(n_groups, block.shape[0]), dtype=np.float64
+    )
+    return indicator @ block, indicator @ (block != 0), bool((stored < 0).any())
 
 
 def _dense(product: Any) -> NDArray[np.float64]:

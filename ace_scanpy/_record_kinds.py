@@ -38,7 +38,7 @@ class Record:
 
     kind: ClassVar[str]
     plain: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
-        "genes": lambda genes: np.array([str(gene) for gene in genes], dtype=object),
+        "genes": lambda genes: np.array([str(gene) for gene in np.asarray(genes)], dtype=object),
         "n_latent": int,
         "use_raw": bool,
     }

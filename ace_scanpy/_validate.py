@@ -111,6 +111,18 @@ def not_empty(adata: AnnData) -> None:
         raise ValueError(msg)
 
 
+def writable(adata: AnnData, *, copy: bool = False) -> None:
+    """Raise where an AnnData whose matrix stays in its file cannot take results."""
+    if adata.isbacked and (copy or adata.is_view):
+        what = "`copy=True` would copy" if copy else "results cannot be written to a view of"
+        msg = (
+            f"`adata` is backed by {str(adata.filename)!r}: {what} the file. Results go to the AnnData in memory and "
+            "leave the file as it is. Pass the whole `adata` without `copy`, or, for some of its cells, "
+            "`adata[cells].to_memory()` or `adata[cells].copy('another.h5ad')`."
+        )
+        raise ValueError(msg)
+
+
 def unique_genes(names: pd.Index, what: str) -> None:
     """Raise when gene names repeat: a ranking could not say which gene it means."""
     if not names.is_unique:

@@ -144,12 +144,12 @@ def attribute(
                     if kind == "smoothgrad"
                     else expected_gradients(logit, standardized[part], against, given)
                 )
-        attributions = torch.cat(parts).double()
+        attributions = torch.cat(parts).cpu().double()  # mps has no float64
         direction = attributions.mean(dim=0)
         if kind == "shap":
-            direction *= standardized.mean(dim=0) - against.mean(dim=0)
+            direction *= (standardized.mean(dim=0) - against.mean(dim=0)).cpu()
         sign = torch.where(direction < 0, -1.0, 1.0)
-        rows.append((sign * attributions.abs().mean(dim=0) + 0.0).cpu().numpy())
+        rows.append((sign * attributions.abs().mean(dim=0) + 0.0).numpy())
     return GeneScores(np.stack(rows), signed=True)
 
 

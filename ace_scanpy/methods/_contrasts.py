@@ -102,8 +102,8 @@ def distances(clustering: NeuralizedClustering) -> NDArray[np.float64]:
 
     Of groups with several, that of the two that are closest: how near the groups come to each other.
     """
-    prototypes, groups = clustering.prototypes.double(), clustering.groups.cpu().numpy()
-    each = torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").cpu().numpy()
+    prototypes, groups = clustering.prototypes.cpu().double(), clustering.groups.cpu().numpy()
+    each = torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     closest = np.full((clustering.n_groups, clustering.n_groups), np.inf)
     np.minimum.at(closest, (groups[:, None], groups), each)
     return closest

@@ -169,7 +169,7 @@ def _explain_chunk(
     mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (
         values.cpu().numpy()
-        for values in (solution.delta, solution.gradient, solution.flip_rate, solution.lam.double())
+        for values in (solution.delta, solution.gradient, solution.flip_rate, solution.lam.cpu().double())
     )
     ranked = [_rank(deltas[kept], gradients[kept], weight[kept]) for kept in mine]
     scores, marginal, delta = (np.stack(column) for column in zip(*ranked, strict=True))

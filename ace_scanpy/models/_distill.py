@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from ._sampling import as_tensor
-from ._training import sample_to_start, seeded, split, until_flat
+from ._training import half_precision, sample_to_start, seeded, split, until_flat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,9 @@ def distill(
 
         def error(cells: NDArray[np.intp], x: Tensor) -> tuple[Tensor, float]:
             standardized = dropout(encoder.standardize(x.to(schedule.device)))
-            return mse_loss(encoder.tail(encoder.from_standardized(standardized)), wanted[cells]), 0.0
+            with half_precision(schedule.device):
+                latent = encoder.tail(encoder.from_standardized(standardized))
+            return mse_loss(latent.float(), wanted[cells]), 0.0
 
         def judge() -> float:
             return float(mse_loss(encoder.tail(encoder.from_standardized(unseen)), wanted[judged]))

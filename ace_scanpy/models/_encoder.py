@@ -100,7 +100,9 @@ class LinearFirst(Encoder):
     def read(self, rows: Any) -> Tensor:
         weight, bias = self.folded()
         if hasattr(rows, "toarray"):
-            return torch.from_numpy(rows @ weight.cpu().numpy()).to(bias) + bias
+            if bias.device.type == "cpu":
+                return torch.from_numpy(rows @ weight.numpy()).to(bias) + bias
+            rows = rows.toarray()  # sparse products are not there on every device, and slower than dense ones
         return as_tensor(rows).to(bias) @ weight + bias
 
     def shift(self, delta: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ._prototypes import NeuralizedClustering
 from ._sampling import encode
-from ._training import BatchPenalty, endless, optimizer_step, seeded
+from ._training import BatchPenalty, endless, forward, optimizer_step, seeded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def learn_jointly(
             model.train()
             for cells, x in islice(stream, _STEPS_PER_ROUND):
                 standardized = model.encoder.standardize(x.to(schedule.device))
-                hidden, output = model(standardized, kept)
+                hidden, output = forward(model, standardized, kept)
                 clustered = cross_entropy(clustering.scores(hidden), wanted[cells])
                 loss = mse_loss(output, standardized) + penalty(hidden, cells) + _WEIGHT * clustered
                 optimizer_step(optimizer, loss)

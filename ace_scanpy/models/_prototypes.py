@@ -91,9 +91,8 @@ class NeuralizedClustering(nn.Module):
         weight, bias = layer(centred, groups, pooled)
         self.register_buffer("prototypes", prototypes.clone())
         self.register_buffer("groups", groups.clone())
-        self.register_buffer("beta", torch.as_tensor(float(beta), dtype=prototypes.dtype))
-        self.register_buffer("sharpness", torch.as_tensor(float(sharpness), dtype=prototypes.dtype))
-        self.register_buffer("_factor", torch.as_tensor(float(beta) / pooled, dtype=prototypes.dtype))
+        for name, value in (("beta", beta), ("sharpness", sharpness), ("_factor", float(beta) / pooled)):
+            self.register_buffer(name, torch.tensor(float(value), dtype=prototypes.dtype, device=prototypes.device))
         self.register_buffer("_origin", origin)
         self.register_buffer("_weight", weight)
         self.register_buffer("_bias", bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ._mmd import mmd
 from ._prototypes import NeuralizedClustering
-from ._sampling import as_tensor, minibatches, preactivations
+from ._sampling import Minibatches, as_tensor, preactivations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +100,7 @@ def train(
     """
     with seeded(rng):
         held_out, seen = split(source, rng)
+        # on the CPU, once: mps lacks the decompositions
         start = model.encoder.standardize(as_tensor(source.dense(sample_to_start(source, seen))))
         model.start_from_principal_components(start)
         if gates is not None:
@@ -161,7 +162,7 @@ def fit_labels(
                     latent = model.encoder.tail(preactivations(model.encoder, rows))
                 clustering = from_labels(latent, sample_codes.to(latent.device))
             standardized = model.encoder.standardize(x.to(schedule.device))
-            latent, output = model(standardized, gates)
+            latent, output = forward(model, standardized, gates)
             loss = mse_loss(output, standardized) + penalty(latent, cells)
             loss = loss + _LABEL_WEIGHT * cross_entropy(clustering.scores(latent), labels[cells])
             optimizer_step(optimizer, loss)
@@ -204,8 +205,23 @@ def endless(
     source: CellSource, cells: NDArray[np.intp], batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
     """Pass after pass over `cells`, shuffled anew each time."""
+    drawn = Minibatches(source, cells, batch_size)
     while True:
-        yield from minibatches(source, cells, batch_size, rng)
+        yield from drawn.one_pass(rng)
+
+
+def half_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Matrix products in bfloat16 within the block, in training on a CUDA device that is made for them."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def forward(model: Autoencoder, standardized: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The autoencoder in training: its products in half precision where that pays, what it gives in full."""
+    with half_precision(standardized.device):
+        latent, output = model(standardized, gates)
+    return latent.float(), output.float()
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -231,7 +247,7 @@ def _reconstruct(
 
     def error(cells: NDArray[np.intp], x: Tensor) -> tuple[Tensor, Tensor | float]:
         standardized = model.encoder.standardize(x.to(schedule.device))
-        latent, output = model(standardized, opened)
+        latent, output = forward(model, standardized, opened)
         return mse_loss(output, standardized), penalty(latent, cells)
 
     def judge() -> float:
@@ -308,7 +324,7 @@ def _select_genes(
         hottest, coolest = _GATE_TEMPERATURES
         gates.temperature = hottest * (coolest / hottest) ** (step / (_GATE_STEPS - 1))
         standardized = model.encoder.standardize(x.to(schedule.device))
-        latent, output = model(standardized, gates())
+        latent, output = forward(model, standardized, gates())
         optimizer_step(optimizer, mse_loss(output, standardized) + penalty(latent, cells))
         schedule.progress("selecting genes", _GATE_STEPS)
 

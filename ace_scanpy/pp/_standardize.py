@@ -77,6 +77,7 @@ def standardize(
     >>> bool((adata.var["ace_std"][adata.var["highly_variable"]] > 0).all())
     True
     """
+    _validate.writable(adata, copy=copy)
     max_value = _validate.positive("max_value", max_value)
     matrix = _matrix.choose(adata, layer=layer, use_raw=use_raw, mask_var=mask_var)
     start = logg.info(f"standardizing {matrix.n_genes} genes of {matrix.where} ({matrix.mask})")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .. import _labels, _record_kinds, _records, _validate
+from .. import _labels, _record_kinds, _records, _tables, _validate
 from .._progress import bars
 from .._record_kinds import AutoencoderRecord
 from ..models import Autoencoder, FeatureGates, Schedule, encode, fit_labels, seeded, train
@@ -78,7 +78,8 @@ def batches(adata: AnnData, batch_key: str | None) -> NDArray[np.intp] | None:
     """Batch of each cell, or None; raises where a cell has none."""
     if batch_key is None:
         return None
-    column = _labels.as_categorical(adata.obs[_validate.obs_key(adata, "batch_key", batch_key)])
+    key = _validate.obs_key(adata, "batch_key", batch_key)
+    column = _labels.as_categorical(_tables.column(adata.obs, key))
     if (column.codes < 0).any():
         msg = f"`batch_key`={batch_key!r} is missing for {(column.codes < 0).sum()} cells. Fill it in or remove them."
         raise ValueError(msg)

@@ -90,6 +90,7 @@ def cluster(
     >>> list(adata.obs["ace_cluster"].cat.categories)
     ['0', '1', '2', '3']
     """
+    _validate.writable(adata, copy=copy)
     record = _records.require_autoencoder(adata, use_rep, "`joint=True`") if joint else _records.require(adata, use_rep)
     if n_clusters is not None:
         n_clusters = _validate.whole_number("n_clusters", n_clusters, minimum=2)

@@ -12,6 +12,8 @@ import scanpy as sc
 from scanpy import logging as logg
 from scipy import sparse
 
+from .._tables import in_memory
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -52,11 +54,13 @@ def diffusion(adata: AnnData, matrix: GeneMatrix, seed: int) -> Diffusion:
     distances, connectivities = (graph.get(f"{name}_key", name) for name in ("distances", "connectivities"))
     if "X_diffmap" in adata.obsm and "diffmap_evals" in adata.uns:
         logg.info("    with the neighbours and the diffusion map of `adata`")
-        return _read(cells, adata.obsp[distances], adata.obsm["X_diffmap"], adata.uns["diffmap_evals"])
+        graph = in_memory(adata.obsp[distances])
+        return _read(cells, graph, adata.obsm["X_diffmap"], adata.uns["diffmap_evals"])
     logg.info("    with the neighbours of `adata`")
     beside = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names))
     beside.uns["neighbors"] = {**graph, "distances_key": "distances", "connectivities_key": "connectivities"}
-    beside.obsp["distances"], beside.obsp["connectivities"] = adata.obsp[distances], adata.obsp[connectivities]
+    beside.obsp["distances"] = in_memory(adata.obsp[distances])
+    beside.obsp["connectivities"] = in_memory(adata.obsp[connectivities])
     return _mapped(beside, cells, seed)
 
 

@@ -152,6 +152,7 @@ def embed(
     >>> adata.obsm["X_own"].shape
     (700, 16)
     """
+    _validate.writable(adata, copy=copy)
     given = {
         "encoder": encoder,
         "use_rep": use_rep,

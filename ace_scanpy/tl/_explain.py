@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import _devices, _keys, _labels, _matrix, _records, _validate
+from .. import _devices, _keys, _labels, _matrix, _records, _tables, _validate
 from .._commit import Results
 from .._docs import document
 from .._record_kinds import AutoencoderRecord
@@ -233,6 +233,7 @@ def explain(
     >>> len(ace.get.panel(adata, "CD19+ B", size=3, key="jsd"))
     3
     """
+    _validate.writable(adata, copy=copy)
     request = check(
         adata,
         {name: parameter.default for name, parameter in inspect.signature(explain).parameters.items()},
@@ -294,8 +295,8 @@ def _compute(adata: AnnData, request: Request) -> Results:
         made = _cluster.compute(adata, record, latent, None, request.use_rep, _keys.CLUSTER, request.seed)
         results.merge(made)
         labels = _labels.from_column(made.fields["obs"][_keys.CLUSTER], _keys.CLUSTER)
-    elif not hasattr(adata.obs[labels.key], "cat"):
-        results.add("obs", labels.key, _labels.as_categorical(adata.obs[labels.key]))
+    elif not hasattr(column := _tables.column(adata.obs, labels.key), "cat"):
+        results.add("obs", labels.key, _labels.as_categorical(column))
     if record is None:
         _, *scales = standardize(adata, matrix)
         network = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def compute(
     start = logg.info(f"reading the PCA {use_rep!r} of {matrix.n_genes} genes of {matrix.where} as an encoder")
     results, mean, scale = standardize(adata, matrix)
     weight = loadings[_read_genes(loadings)]
-    offset, worst = _offset(matrix, np.arange(matrix.n_cells), weight, coordinates)
+    projected = np.concatenate(list(matrix.mapped(partial(_projected, weight=weight))))
+    offset, worst = _offset(projected, coordinates)
     if worst > _SAME:
         raise ValueError(_refusal(adata, use_rep, matrix, loadings, coordinates, worst))
     record = PcaRecord(
@@ -104,15 +106,13 @@ def _on_loadings(adata: AnnData, matrix: GeneMatrix, loadings: NDArray[np.float6
     return None if (positions < 0).any() else matrix.with_genes(positions)
 
 
-def _offset(
-    matrix: GeneMatrix, cells: NDArray[np.intp], weight: NDArray[np.float64], coordinates: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
+def _projected(rows: Any, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(rows @ weight)
+
+
+def _offset(projected: NDArray[np.float64], coordinates: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """What the PCA adds to projected cells, and how far the worst is from that, in units of the first component."""
-    difference = np.empty((len(cells), weight.shape[1]))
-    size = max(1, _matrix._BLOCK_VALUES // matrix.n_genes)
-    for first in range(0, len(cells), size):
-        part = slice(first, first + size)
-        difference[part] = coordinates[cells[part]] - matrix.rows(cells[part]) @ weight
+    difference = coordinates - projected
     offset = difference.mean(axis=0)
     unit = float(coordinates.std(axis=0).max())
     return offset, float(np.abs(difference - offset).max()) / (unit if unit > 0 else 1.0)
@@ -137,7 +137,7 @@ def _refusal(
         matrix = _on_loadings(adata, _matrix.choose(adata, **arguments), loadings)
         if matrix is None or matrix.where == asked.where:
             continue
-        if _offset(matrix, cells, weight, coordinates)[1] < _SAME:
+        if _offset(_projected(matrix.rows(cells), weight), coordinates[cells])[1] < _SAME:
             fitting.append(name)
     found = (
         f"It is that of another matrix: pass {' or '.join(fitting)}."

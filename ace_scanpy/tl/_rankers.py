@@ -147,12 +147,10 @@ def _deseq2(given: Given) -> Found:
     layer, matrix, codes = given.request.counts_layer, given.matrix, given.labels.codes
     counts = _matrix.choose(given.adata, layer=layer)
     counts = counts.with_genes(counts.var_names.get_indexer(matrix.gene_names))
-    for _, block in counts.blocks():
-        stored = block.data if sparse.issparse(block) else block
-        wrong = ~((stored >= 0) & (stored == np.rint(stored)) & np.isfinite(stored))
-        if wrong.any():
+    for wrong in counts.mapped(_not_a_count):
+        if wrong is not None:
             msg = (
-                f"`counts_layer`={layer!r} must hold counts, whole numbers of at least 0. Got {stored[wrong][0]:g}. "
+                f"`counts_layer`={layer!r} must hold counts, whole numbers of at least 0. Got {wrong:g}. "
                 "Name the layer with the counts before any normalisation."
             )
             raise ValueError(msg)
@@ -165,6 +163,13 @@ def _deseq2(given: Given) -> Found:
     )
     params = {"counts_layer": layer, "n_cells": len(cells), "corr_method": "benjamini-hochberg"}
     return _found(found, params)
+
+
+def _not_a_count(block: Any) -> float | None:
+    """A value of the block that no count can have, where there is one."""
+    stored = block.data if sparse.issparse(block) else block
+    wrong = stored[~((stored >= 0) & (stored == np.rint(stored)) & np.isfinite(stored))]
+    return float(wrong[0]) if len(wrong) else None
 
 
 def _gce(given: Given) -> Found:

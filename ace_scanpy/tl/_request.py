@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from scanpy import logging as logg
 
-from .. import _keys, _labels, _matrix, _records, _rgg, _validate, methods
+from .. import _keys, _labels, _matrix, _records, _rgg, _tables, _validate, methods
 from .._extras import require
 from ..methods._contrasts import Rest
 from ..methods._perturbation import Weights
@@ -141,7 +141,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
         _only_contrasts(given, defaults)
     given["key_added"] = _validate.uns_key("key_added", given["key_added"], _keys.RESERVED_UNS)
     groupby = given.pop("groupby")
-    if groupby is None and _keys.CLUSTER in adata.obs:
+    if groupby is None and _keys.CLUSTER in adata.obs.columns:
         groupby = _keys.CLUSTER
     if groupby is None and not method.needs_encoder:
         msg = (
@@ -212,7 +212,7 @@ def _levels(adata: AnnData, by: object, groupby: object) -> pd.Categorical:
     if groupby is None or key == groupby:
         msg = f"`by`={by!r} needs a `groupby` that is another column. Got groupby={groupby!r}."
         raise ValueError(msg)
-    levels = _labels.as_categorical(adata.obs[key]).remove_unused_categories()
+    levels = _labels.as_categorical(_tables.column(adata.obs, key)).remove_unused_categories()
     if len(levels.categories) < 2 or len(set(map(str, levels.categories))) < len(levels.categories):
         msg = f"`by`={by!r} needs two or more levels of different names. Got {_validate.listed(levels.categories)}."
         raise ValueError(msg)
