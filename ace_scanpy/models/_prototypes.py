@@ -102,10 +102,6 @@ class NeuralizedClustering(nn.Module):
         """Number of groups."""
         return int(self.groups.max()) + 1
 
-    def outlierness(self, z: Tensor) -> Tensor:
-        """:math:`o_c`, shape ``(..., n_groups)`` (equation 3)."""
-        return (z - self._origin).square().sum(dim=-1, keepdim=True) - self.scores(z) / self.beta
-
     def scores(self, z: Tensor) -> Tensor:
         r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``.
 

@@ -135,7 +135,7 @@ def explain(
         :math:`\lambda`; None for the smallest of a path that flips 95 % of the cells, contrast by contrast.
     beta
         :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype,
-        which is learnt where groups have several.
+        of several the nearest.
     min_fidelity
         Share of the cells, from 0 to 1, whose neuralised assignment should be their label. Where the means of the
         groups give less, as for Leiden clusters of a PCA, which are not round, groups have up to 10 prototypes each
@@ -185,7 +185,7 @@ def explain(
         The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
         `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within. With a
         network, `held_out_fidelity` is the share of cells, of a quarter that the prototypes had not seen, that are
-        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` and
+        assigned their label; None where the means were enough, which were not fitted to that. `labels` and
         `encoder` are fingerprints of the grouping and of the encoder.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
