@@ -26,7 +26,7 @@ changes are filled up), row of the gene in `names`, and the change."""
 
 PER_TARGET: dict[str, str] = {"contrast_flip_rate": "<f4", "contrast_size": "<f4", "contrast_distance": "<f4"}
 """A field per group that there is, a row per ranking: share of cells that the contrast moves to that group, sum of its
-absolute changes (both NaN where there is no such contrast), and distance of the prototypes."""
+absolute changes (both NaN where there is no such contrast), and distance of the closest prototypes."""
 
 SOURCE = "contrast_source"
 """A field per ranking, one row: number of the group that it explains."""

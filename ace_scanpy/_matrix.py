@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -38,8 +38,10 @@ DEFAULT_MASK: Final = _Default()
 class GeneMatrix:
     """Cells by chosen genes of one matrix of an AnnData; nothing is copied until rows are asked for.
 
-    `var_names` are all genes of the matrix; `genes` are the columns that `rows` and `blocks` return.
+    `var_names` are all genes of the matrix; `genes` are the columns that are read.
     """
+
+    quantity: ClassVar[str] = "expression"
 
     values: Any
     var_names: pd.Index
@@ -72,9 +74,14 @@ class GeneMatrix:
         """Whether blocks may be worked on in other processes, which have not the devices of this one."""
         return isinstance(self.reader, _readers.Lazy)
 
-    def with_genes(self, genes: NDArray[np.intp]) -> GeneMatrix:
+    @property
+    def genes_alone(self) -> Self:
+        """Without the columns that a kind of matrix may have behind its genes; this one has none."""
+        return self
+
+    def with_genes(self, genes: NDArray[np.intp]) -> Self:
         """The same matrix restricted to other columns."""
-        return GeneMatrix(self.values, self.var_names, genes, self.layer, self.use_raw, self.mask)
+        return replace(self, genes=genes)
 
     @cached_property
     def reader(self) -> _readers.Reader:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from . import _keys
-from .models import AffineEncoder, Autoencoder, ModuleEncoder, NetworkEncoder
+from . import _counts, _keys
+from .models import AffineEncoder, Autoencoder, ModuleEncoder, NetworkEncoder, rectified_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +75,10 @@ class Record:
         """What is explained for these labels: the encoder as it is, or its copy fitted to them, if there is one."""
         return self.encoder()
 
+    def explained_weights(self, groupby: str, digest: str) -> Weights | None:  # noqa: ARG002
+        """The arrays of that."""
+        return self.weights
+
     def cells(self, adata: AnnData, matrix: GeneMatrix) -> GeneMatrix:  # noqa: ARG002
         """What the encoder reads, cells as those of `matrix`."""
         return matrix
@@ -121,12 +125,14 @@ class AutoencoderRecord(Record):
         return self.model().encoder
 
     def explained(self, groupby: str, digest: str) -> Encoder | None:
+        weights = self.explained_weights(groupby, digest)
+        return None if weights is None else self.model(weights).encoder
+
+    def explained_weights(self, groupby: str, digest: str) -> Weights | None:
         if self.groupby == groupby and self.labels == digest:
-            return self.encoder()
+            return self.weights
         fit = self.fits.get(_keys.stored_name(groupby))
-        if fit is None or str(fit["labels"]) != digest:
-            return None
-        return self.model(fit["weights"]).encoder
+        return None if fit is None or str(fit["labels"]) != digest else fit["weights"]
 
     def with_fit(self, groupby: str, digest: str, model: Autoencoder) -> dict[str, Any]:
         """The stored form with one more fitted copy."""
@@ -173,6 +179,41 @@ class DistilledRecord(Record):
         encoder = NetworkEncoder(state["mean"], state["scale"], n_hidden=self.n_hidden, n_latent=self.n_latent)
         encoder.load_state_dict(state)
         return encoder.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScviRecord(Record):
+    """The encoder of an scVI or scANVI model, from log(1 + counts) to the latent mean.
+
+    `weights` hold `mean` and `scale` of log(1 + counts), and `weight_0`, `bias_0` and so on, batch normalisation folded
+    in. Where the encoder reads the batch, `batches` are the names in obs[batch_key], in the order of their indicators
+    behind the genes. `layer` and `use_raw` say which matrix is ranked; the counts are in `counts_layer`.
+    """
+
+    kind = "scvi"
+    plain: ClassVar = {
+        **Record.plain,
+        "batches": lambda names: None if names is None else np.array([str(name) for name in names], dtype=object),
+        "layer_norm": bool,
+    }
+
+    model: str
+    counts_layer: str | None
+    batches: NDArray[Any] | None
+    layer_norm: bool
+
+    def again(self, use_rep: str) -> str:
+        return f"ace.tl.embed(adata, encoder=model, key_added={use_rep!r})"
+
+    def encoder(self) -> Encoder:
+        found = tensors(self.weights)
+        layers = [(found[f"weight_{i}"], found[f"bias_{i}"]) for i in range(len(found) // 2 - 1)]
+        return rectified_encoder(found["mean"], found["scale"], layers, layer_norm=self.layer_norm).eval()
+
+    def cells(self, adata: AnnData, matrix: GeneMatrix) -> GeneMatrix:  # noqa: ARG002
+        return _counts.choose(
+            adata, self.genes, layer=self.counts_layer, batch_key=self.batch_key, batches=self.batches
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +265,7 @@ class ModuleRecord(Record):
 
     @property
     def _fingerprint(self) -> str:
-        found = hashlib.sha256(self.description.encode())
-        for name in sorted(self.weights):
-            found.update(np.ascontiguousarray(self.weights[name], dtype="<f4").tobytes())
-        return found.hexdigest()
+        return fingerprint(self.weights, self.description)
 
 
 _MOST_PASSED = 8
@@ -235,8 +273,16 @@ _PASSED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 """The modules that were passed last in this process, so that they need not be at every call."""
 
 KINDS: dict[str, type[Record]] = {
-    record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ModuleRecord)
+    record.kind: record for record in (AutoencoderRecord, PcaRecord, DistilledRecord, ScviRecord, ModuleRecord)
 }
+
+
+def fingerprint(weights: Weights, description: str = "") -> str:
+    """What tells arrays from others; the same after any file."""
+    found = hashlib.sha256(description.encode())
+    for name in sorted(weights):
+        found.update(np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
+    return found.hexdigest()
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import _commit, _keys, _matrix, _validate
-from ._record_kinds import KINDS, AutoencoderRecord, ModuleRecord, Record
+from ._record_kinds import KINDS, AutoencoderRecord, ModuleRecord, Record, fingerprint
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -92,6 +92,12 @@ def explained(adata: AnnData, use_rep: str, labels: Labels) -> tuple[Encoder, Ge
         raise ValueError(msg)
     matrix = matrix_for(adata, record, use_rep, layer=record.layer, use_raw=record.use_raw)
     return encoder, record.cells(adata, matrix)
+
+
+def explained_fingerprint(record: Record, labels: Labels) -> str:
+    """What tells the encoder that is explained for these labels from any other; empty where a fit is missing."""
+    weights = record.explained_weights(labels.key, digest(labels.codes))
+    return "" if weights is None else fingerprint(weights)[:16]
 
 
 def missing(adata: AnnData, use_rep: str) -> str:

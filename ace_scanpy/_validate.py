@@ -55,6 +55,15 @@ def positive(name: str, value: object, *, allow_zero: bool = False) -> float:
     return value
 
 
+def share(name: str, value: object) -> float:
+    """``value`` as a ``float``; raise unless it is a number from 0 to 1."""
+    value = positive(name, value, allow_zero=True)
+    if value > 1:
+        msg = f"`{name}` must be from 0 to 1. Got {value}."
+        raise ValueError(msg)
+    return value
+
+
 def obs_key(adata: AnnData, name: str, key: object) -> str:
     """``key`` if it is a column of ``adata.obs``; raise otherwise."""
     if not isinstance(key, str) or key not in adata.obs.columns:

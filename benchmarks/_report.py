@@ -46,10 +46,10 @@ def parse(made: argparse.ArgumentParser) -> argparse.Namespace:
     return given
 
 
-def versions() -> str:
+def versions(also: tuple[str, ...] = ()) -> str:
     """Versions of what took part; a package that is absent is said to be."""
     found = []
-    for package in PACKAGES:
+    for package in (*PACKAGES, *also):
         try:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
@@ -57,12 +57,12 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def header(command: str, seeds: str, seconds: float) -> str:
-    """Machine, versions, seeds and time, as one paragraph."""
+def header(command: str, seeds: str, seconds: float, also: tuple[str, ...] = ()) -> str:
+    """Machine, versions (`also` of these packages), seeds and time, as one paragraph."""
     return (
         f"`{command}` on {platform.machine()}, {os.cpu_count()} cores, "
         f"{os.environ.get('OMP_NUM_THREADS', 'all')} thread(s) per process, Python {platform.python_version()}, "
-        f"ace_scanpy {ace.__version__}, {versions()}. Seeds: {seeds}. {seconds:.0f} s in all."
+        f"ace_scanpy {ace.__version__}, {versions(also)}. Seeds: {seeds}. {seconds:.0f} s in all."
     )
 
 

@@ -21,10 +21,10 @@ project = "ace_scanpy"
 author = "The ace_scanpy authors"
 version = release = ace_scanpy.__version__
 extensions = [
+    "_mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -32,6 +32,7 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "literal"
 
+html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"
 html_title = "ace_scanpy"
 html_static_path = ["_static"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -57,6 +58,24 @@ def test_pages_do_without_the_cells_of_the_script(script, tmp_path, monkeypatch)
     assert "import ace_scanpy as ace" in code
     assert "sys.argv" not in code
     assert "savefig" not in code
+
+
+def test_equations_need_no_script_and_unknown_commands_are_seen(monkeypatch):
+    pytest.importorskip("latex2mathml")
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import _mathml
+
+    space = "{http://www.w3.org/1998/Math/MathML}"
+    root = ET.fromstring(_mathml.mathml(r"\lVert\delta\rVert_1+\frac{a}{b}+\overline{x+y}", block=True))
+    assert (root.tag, root.attrib["display"]) == (f"{space}math", "block")
+    (fraction,) = root.iter(f"{space}mfrac")
+    assert [part.text for part in fraction.iter(f"{space}mi")] == ["a", "b"]
+    assert {part.get("stretchy") for part in root.iter(f"{space}mo") if part.text == "‖"} == {"false"}
+    (mean,) = (part for part in root.iter() if part.get("class") == "mean")
+    assert "".join(mean.itertext()) == "x+y"
+    with pytest.raises(ValueError, match=r"no MathML for .*nosuchcommand"):
+        _mathml.mathml(r"a+\nosuchcommand b", block=False)
 
 
 def test_without_pbmc3k_its_page_says_so_and_is_not_run(tmp_path, monkeypatch):

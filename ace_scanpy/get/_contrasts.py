@@ -55,7 +55,7 @@ def contrasts(
     `flip_rate` : float32
         Share of the group's sampled cells that the whole perturbation moves to the target.
     `distance` : float32
-        From the group to the target in the latent space, between their prototypes.
+        From the group to the target in the latent space, between their prototypes, of several the closest.
 
     A contrast that needs no change has no rows.
 
@@ -71,7 +71,7 @@ def contrasts(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> table = ace.get.contrasts(adata, group="CD19+ B", target=["CD56+ NK", "Dendritic"])
     >>> table["target"].unique().tolist()
     ['CD56+ NK', 'Dendritic']

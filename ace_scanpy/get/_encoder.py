@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @document
 def encoder(adata: AnnData, use_rep: str = _keys.REP) -> Encoder:
-    """The encoder of an embedding as a torch module, in evaluation mode.
+    r"""The encoder of an embedding as a torch module, in evaluation mode.
 
     It takes expression as it stands in the matrix it was made for, not standardised: a float32 tensor of shape
-    `(n_cells, n_genes)`, genes in the order of `adata.uns['ace'][use_rep]['genes']`.
+    `(n_cells, n_genes)`, genes in the order of `adata.uns['ace'][use_rep]['genes']`. That of an scvi-tools model takes
+    :math:`\log(1+\mathrm{counts})`, and behind the genes, where it reads the batch, one indicator for each of
+    `adata.uns['ace'][use_rep]['batches']`.
 
     Parameters
     ----------

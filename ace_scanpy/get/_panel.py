@@ -48,7 +48,7 @@ def panel(adata: AnnData, group: str, *, size: int | None = None, key: str = _ke
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> len(ace.get.panel(adata, "CD19+ B", size=5))
     5
     """

@@ -46,7 +46,7 @@ def rank_genes_groups_df(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["Dendritic"])
     >>> list(ace.get.rank_genes_groups_df(adata, "Dendritic").columns)
     ['names', 'scores', 'logfoldchanges', 'pvals', 'pvals_adj', 'enriched', 'delta']
     """

@@ -55,7 +55,7 @@ def summary(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
     >>> table = ace.get.summary(adata)
     >>> list(table.columns)
     ['n_cells', 'fidelity', 'flip_rate', 'panel_size', 'enriched', 'depleted']

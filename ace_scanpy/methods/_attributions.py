@@ -47,33 +47,47 @@ class GroupLogit(nn.Module):
         self.encoder, self.clustering = encoder, clustering
         self.group, self.reference = group, reference
 
-    def forward(self, standardized: Tensor) -> Tensor:
-        """Shape ``(n_cells, n_genes)`` to ``(n_cells,)``."""
-        logits = self.clustering(self.encoder.tail(self.encoder.from_standardized(standardized)))
+    def forward(self, standardized: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """Shape ``(n_cells, n_genes)`` to ``(n_cells,)``; ``covariates`` are what else the encoder reads of a cell."""
+        if covariates is None:
+            preactivation = self.encoder.from_standardized(standardized)
+        else:
+            genes = standardized * self.encoder.scale + self.encoder.mean
+            preactivation = self.encoder.preactivation(torch.cat([genes, covariates], dim=1))
+        logits = self.clustering(self.encoder.tail(preactivation))
         logit = logits[:, self.group]
         return logit if self.reference is None else logit - logits[:, self.reference]
 
 
-def smoothgrad(logit: Callable[[Tensor], Tensor], cells: Tensor) -> Tensor:
+def smoothgrad(logit: Callable[..., Tensor], cells: Tensor, covariates: Tensor | None = None) -> Tensor:
     r"""Gradients averaged over 20 noisy copies of each cell (Smilkov et al. 2017), shape of ``cells``.
 
-    The noise has standard deviation 0.2, in units of each gene's scale.
+    The noise has standard deviation 0.2, in units of each gene's scale. ``covariates`` of the cells stay as they are.
     """
     captum = require("captum.attr", "`method`='smoothgrad'", "methods")
     tunnel = captum.NoiseTunnel(captum.Saliency(logit))
     return tunnel.attribute(
-        cells, nt_type="smoothgrad", nt_samples=_SMOOTHGRAD_DRAWS, stdevs=_SMOOTHGRAD_NOISE, abs=False
+        cells,
+        nt_type="smoothgrad",
+        nt_samples=_SMOOTHGRAD_DRAWS,
+        stdevs=_SMOOTHGRAD_NOISE,
+        additional_forward_args=covariates,
+        abs=False,
     ).detach()
 
 
-def expected_gradients(logit: Callable[[Tensor], Tensor], cells: Tensor, background: Tensor) -> Tensor:
+def expected_gradients(
+    logit: Callable[..., Tensor], cells: Tensor, background: Tensor, covariates: Tensor | None = None
+) -> Tensor:
     r"""Shapley values by expected gradients (Erion et al. 2021), shape of ``cells``.
 
     :math:`\phi_i=\mathrm E_{x',a}\,(x_i-x'_i)\,\partial_i m(x'+a(x-x'))` over cells :math:`x'` of the background and
-    :math:`a` uniform in [0, 1], from 50 draws; summed over genes it is :math:`m(x)-\mathrm E\,m(x')`.
+    :math:`a` uniform in [0, 1], from 50 draws; summed over genes it is :math:`m(x)-\mathrm E\,m(x')`,
+    both with the ``covariates`` of :math:`x`.
     """
     captum = require("captum.attr", "`method`='shap'", "methods")
-    return captum.GradientShap(logit).attribute(cells, background, n_samples=_SHAP_DRAWS).detach()
+    shap = captum.GradientShap(logit)
+    return shap.attribute(cells, background, n_samples=_SHAP_DRAWS, additional_forward_args=covariates).detach()
 
 
 def attribute(
@@ -117,15 +131,19 @@ def attribute(
         others = contrasts.others(row)
         cells = _sample(codes, group, _CELLS, rng)
         background = np.concatenate([_sample(codes, t, -(-_BACKGROUND // len(others)), rng) for t in others])
-        standardized, against = (
-            encoder.standardize(as_tensor(source.dense(which)).to(device)).detach() for which in (cells, background)
-        )
+        read, other = (as_tensor(source.dense(which)).to(device) for which in (cells, background))
+        standardized, against = (encoder.standardize(x[:, : encoder.n_genes]).detach() for x in (read, other))
+        covariates = read[:, encoder.n_genes :]
         logit = GroupLogit(encoder, clustering, group, contrasts.reference)
+        parts = []
         with _seeded(rng):
-            parts = [
-                smoothgrad(logit, part) if kind == "smoothgrad" else expected_gradients(logit, part, against)
-                for part in standardized.split(size)
-            ]
+            for part in torch.arange(len(read)).split(size):
+                given = covariates[part] if covariates.shape[1] else None
+                parts.append(
+                    smoothgrad(logit, standardized[part], given)
+                    if kind == "smoothgrad"
+                    else expected_gradients(logit, standardized[part], against, given)
+                )
         attributions = torch.cat(parts).cpu().double()  # mps has no float64
         direction = attributions.mean(dim=0)
         if kind == "shap":

@@ -98,9 +98,15 @@ class Pairs:
 
 
 def distances(clustering: NeuralizedClustering) -> NDArray[np.float64]:
-    """Euclidean distance of the groups' prototypes in the latent space, shape ``(n_groups, n_groups)``."""
-    prototypes = clustering.prototypes.cpu().double()
-    return torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    """Euclidean distance of the groups' prototypes in the latent space, shape ``(n_groups, n_groups)``.
+
+    Of groups with several, that of the two that are closest: how near the groups come to each other.
+    """
+    prototypes, groups = clustering.prototypes.cpu().double(), clustering.groups.cpu().numpy()
+    each = torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    closest = np.full((clustering.n_groups, clustering.n_groups), np.inf)
+    np.minimum.at(closest, (groups[:, None], groups), each)
+    return closest
 
 
 def nearest(distance: NDArray[np.floating]) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ from ._distill import distill
 from ._encoder import AffineEncoder, Encoder
 from ._gates import FeatureGates
 from ._joint import learn_jointly
+from ._layers import rectified_encoder
 from ._mmd import mmd
 from ._module import ModuleEncoder
 from ._perturb import Perturbation, SourceCells, perturb
@@ -38,6 +39,7 @@ __all__ = [
     "mmd",
     "neuralize",
     "perturb",
+    "rectified_encoder",
     "seeded",
     "train",
 ]

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from sklearn.cluster import KMeans
 from torch.nn.functional import cross_entropy
 
 from ._prototypes import NeuralizedClustering, layer, pool
-from ._training import from_labels, optimizer_step
+from ._training import from_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -21,10 +24,7 @@ _PER_GROUP = (1, 2, 5, 10)
 _CELLS_PER_PROTOTYPE = 10
 _MOST_CELLS = 16_384
 _HELD_OUT = 0.25
-_STEPS = 200
-_BATCH = 512
-_RATE = 0.05  # of Adam, in units of the typical distance of a cell to its prototype
-_SHARPNESS_RATE = 0.02
+_MOST_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,42 @@ class Neuralized:
     clustering
         The network.
     held_out
-        Share of cells, of a quarter that the prototypes had not seen, that are assigned their label; NaN with the group
-        means, which are not fitted to the assignment.
+        Share of cells, of a quarter that the prototypes had not seen, that are assigned their label; NaN where the
+        group means were enough. Number and training of the prototypes are chosen by the same quarter, so that new cells
+        fare slightly worse.
     """
 
     clustering: NeuralizedClustering
     held_out: float
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Some labelled cells."""
+
+    latent: Tensor
+    codes: Tensor
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> _Cells:
+        return _Cells(self.latent[rows], self.codes[rows])
+
+    def fidelity(self, clustering: NeuralizedClustering) -> float:
+        """Share of the cells that are assigned their label."""
+        return float((clustering.assign(self.latent) == self.codes).double().mean())
+
+    def error(self, clustering: NeuralizedClustering) -> float:
+        """Cross-entropy of the soft assignment."""
+        return float(cross_entropy(clustering.scores(self.latent), self.codes))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """So many prototypes per group, 0 for the means: their steps, and fidelity on cells fitted to and on others."""
+
+    number: int
+    steps: int
+    seen: float
+    unseen: float
 
 
 def neuralize(
@@ -56,10 +86,13 @@ def neuralize(
 
     The paper's group means where they give `min_fidelity` of the cells their label. Otherwise 1, 2, 5 or 10
     prototypes per group, started by k-means within the group and moved down the cross-entropy of the soft assignment
-    (equation 4; robust soft learning vector quantisation, Seo and Obermayer 2003). Their number is the smallest that
-    reaches `min_fidelity` on cells held out; where none does, because the labels do not follow from the latent
-    coordinates, the smallest that reaches it on the cells it was fitted to without being worse on the held-out ones
-    than the best number by more than one standard error; or else that best number.
+    (equation 4; robust soft learning vector quantisation, Seo and Obermayer 2003) until that rises for cells held out
+    and `min_fidelity` of the others have their label.
+
+    Their number is the smallest that reaches `min_fidelity` on the cells held out. Where none does, because the labels
+    do not follow from the latent coordinates, it is the smallest that reaches it on the cells it is fitted to, and
+    where none does that either, the smallest, which may be the means; both among those that are worse on the cells held
+    out than the best by one standard error at most. All cells, or a sample of 16,384, are then fitted.
 
     Parameters
     ----------
@@ -68,36 +101,32 @@ def neuralize(
     codes
         Group of each cell, from 0; cells with a negative code are left out.
     beta
-        :math:`\beta`; None for one over the mean squared distance of cells to the nearest prototype of their group,
-        which several prototypes take as a start and learn.
+        :math:`\beta`; None for one over the mean squared distance of cells to the prototype of their group; of several,
+        over their soft minimum.
     min_fidelity
         Wanted share of cells whose assignment is their label; 0 for the group means whatever they give.
     seed
-        Of the split, of k-means and of the minibatches.
+        Of the split and of k-means.
     """
     z = torch.from_numpy(np.asarray(latent, dtype=np.float32)[codes >= 0])
-    labels = torch.from_numpy(codes[codes >= 0].astype(np.int64))
-    means = from_labels(z, labels, beta)
-    if fidelity(means, z, labels) >= min_fidelity:
+    cells = _Cells(z, torch.from_numpy(codes[codes >= 0].astype(np.int64)))
+    means = from_labels(cells.latent, cells.codes, beta)
+    if cells.fidelity(means) >= min_fidelity:
         return Neuralized(means, float("nan"))
-    rng = np.random.default_rng(seed)
-    held_out, kept = _split(labels.numpy(), rng)
-    tried: list[tuple[int, float, float]] = []
+    held_out, kept = _split(cells.codes.numpy(), np.random.default_rng(seed))
+    seen, unseen = cells[kept], cells[held_out]
+    of_seen = from_labels(seen.latent, seen.codes, beta)
+    tried = [_Trial(0, 0, seen.fidelity(of_seen), unseen.fidelity(of_seen))]
     for number in _PER_GROUP:
-        clustering = _fit(z[kept], labels[kept], number, beta, seed)
-        tried.append(
-            (number, fidelity(clustering, z[kept], labels[kept]), fidelity(clustering, z[held_out], labels[held_out]))
-        )
-        if tried[-1][2] >= min_fidelity:
+        tried.append(_try(number, seen, unseen, min_fidelity, seed))
+        if tried[-1].unseen >= min_fidelity:
             break
-    number, _, unseen = _choose(tried, min_fidelity, len(held_out))
-    sample = np.sort(np.concatenate([held_out, kept]))
-    return Neuralized(_fit(z[sample], labels[sample], number, beta, seed), unseen)
-
-
-def fidelity(clustering: NeuralizedClustering, latent: Tensor, codes: Tensor) -> float:
-    """Share of cells that are assigned their label."""
-    return float((clustering.assign(latent) == codes).double().mean())
+    sample = cells[np.sort(np.concatenate([held_out, kept]))]
+    for trial in _choose(tried, min_fidelity, len(held_out)):
+        clustering = means if trial.number == 0 else _refit(trial, sample, beta, min_fidelity, seed)
+        if sample.fidelity(clustering) >= min_fidelity:
+            break
+    return Neuralized(clustering, trial.unseen)
 
 
 def _split(codes: NDArray[np.integer], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -114,48 +143,89 @@ def _split(codes: NDArray[np.integer], rng: np.random.Generator) -> tuple[NDArra
     return np.concatenate(held_out), np.concatenate(kept)
 
 
-def _choose(tried: list[tuple[int, float, float]], wanted: float, n_held_out: int) -> tuple[int, float, float]:
-    """Which number of prototypes to take; see `neuralize`."""
-    best = max(tried, key=lambda t: t[2])
-    if best[2] >= wanted:
-        return best
-    error = np.sqrt(best[2] * (1 - best[2]) / max(n_held_out, 1))
-    enough = [t for t in tried if t[1] >= wanted and t[2] >= best[2] - error]
-    return enough[0] if enough else best
+def _try(number: int, seen: _Cells, unseen: _Cells, wanted: float, seed: int) -> _Trial:
+    """Fit until the error on the cells held out rises, and the wanted share of the others have their label."""
+    lowest = np.inf
+
+    def enough(network: NeuralizedClustering, _steps: int) -> bool:
+        nonlocal lowest
+        error = unseen.error(network)
+        rises, lowest = error >= lowest, min(error, lowest)
+        return rises and seen.fidelity(network) >= wanted
+
+    clustering, steps = _fit(seen, number, seed, enough)
+    return _Trial(number, steps, seen.fidelity(clustering), unseen.fidelity(clustering))
 
 
-def _fit(latent: Tensor, codes: Tensor, number: int, beta: float | None, seed: int) -> NeuralizedClustering:
-    """So many prototypes per group, fewer for small groups, moved down the cross-entropy."""
-    centres, groups = [], []
-    for group in range(int(codes.max()) + 1):
-        members = latent[codes == group].numpy()
-        here = max(1, min(number, len(members) // _CELLS_PER_PROTOTYPE))
-        centres.append(_centres(members, here, seed))
-        groups += [group] * here
-    owner = torch.tensor(groups)
-    start = torch.from_numpy(np.concatenate(centres))
-    origin = latent.mean(dim=0)
-    apart = torch.cdist(latent, start).square().masked_fill(codes[:, None] != owner, torch.inf)
-    typical = max(float(apart.min(dim=1).values.mean()), torch.finfo(latent.dtype).eps)
-    moved = (start - origin).requires_grad_()
-    sharpness = torch.tensor(-np.log(typical) if beta is None else np.log(beta), dtype=latent.dtype)
-    parameters = [{"params": [moved], "lr": _RATE * typical**0.5}]
+def _choose(tried: list[_Trial], wanted: float, n_held_out: int) -> list[_Trial]:
+    """The number of prototypes to take, and those to try where it is not enough for all cells; see `neuralize`."""
+    best = max(tried, key=lambda trial: trial.unseen)
+    if best.unseen >= wanted:
+        return [best]
+    error = np.sqrt(best.unseen * (1 - best.unseen) / max(n_held_out, 1))
+    as_good = [trial for trial in tried if trial.unseen >= best.unseen - error]
+    return [trial for trial in as_good if trial.seen >= wanted] or as_good[:1]
+
+
+def _refit(trial: _Trial, cells: _Cells, beta: float | None, wanted: float, seed: int) -> NeuralizedClustering:
+    """As many prototypes on all cells, for as many steps, and for more until the wanted share have their label."""
+
+    def enough(network: NeuralizedClustering, steps: int) -> bool:
+        return steps >= trial.steps and cells.fidelity(network) >= wanted
+
+    found, _ = _fit(cells, trial.number, seed, enough)
     if beta is None:
-        parameters.append({"params": [sharpness.requires_grad_()], "lr": _SHARPNESS_RATE})
-    optimizer = torch.optim.Adam(parameters)
-    slowing = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / _STEPS)
-    rng = np.random.default_rng(seed)
-    for _ in range(_STEPS):
-        cells = torch.from_numpy(rng.integers(len(latent), size=min(_BATCH, len(latent))))
-        weight, bias = layer(moved, owner, sharpness.exp())
-        each = (latent[cells] - origin) @ weight.T + bias
-        optimizer_step(optimizer, cross_entropy(pool(each, groups[-1] + 1), codes[cells]))
-        slowing.step()
-    return NeuralizedClustering(moved.detach() + origin, float(sharpness.detach().exp()), owner)
+        own = found.outlierness(cells.latent).gather(1, cells.codes[:, None])
+        beta = 1.0 / max(float(own.mean()), torch.finfo(own.dtype).eps)
+    return NeuralizedClustering(found.prototypes, beta, found.groups, float(found.sharpness))
 
 
-def _centres(members: NDArray[np.float32], number: int, seed: int) -> NDArray[np.float32]:
-    """Centres of k-means; the mean itself for one."""
-    if number == 1:
-        return members.mean(axis=0, keepdims=True)
-    return KMeans(number, n_init=1, random_state=seed % 2**32).fit(members).cluster_centers_
+def _fit(
+    cells: _Cells, number: int, seed: int, enough: Callable[[NeuralizedClustering, int], bool]
+) -> tuple[NeuralizedClustering, int]:
+    r"""So many prototypes per group moved down the cross-entropy by L-BFGS until it is `enough`, and the steps taken.
+
+    :math:`\beta=\gamma` is learnt too.
+    """
+    start, owner = _start(cells, number, seed)
+    apart = torch.cdist(cells.latent, start).square().masked_fill(cells.codes[:, None] != owner, torch.inf)
+    typical = max(float(apart.min(dim=1).values.mean()), torch.finfo(start.dtype).eps)
+    # From the mean, in units of the distance of a cell to its prototype: prototypes and sharpness are then of one size.
+    origin, unit, n_groups = cells.latent.mean(dim=0), typical**0.5, int(owner[-1]) + 1
+    latent, first = (((z - origin) / unit).double() for z in (cells.latent, start))
+
+    def unpack(parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return parameters[:-1].view_as(first), parameters[-1].exp()
+
+    def error(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        at = torch.from_numpy(parameters).requires_grad_()
+        prototypes, sharpness = unpack(at)
+        weight, bias = layer(prototypes, owner, sharpness)
+        value = cross_entropy(pool(latent @ weight.T + bias, n_groups), cells.codes)
+        return float(value.detach()), torch.autograd.grad(value, at)[0].numpy()
+
+    def network(parameters: NDArray[np.float64]) -> NeuralizedClustering:
+        prototypes, sharpness = unpack(torch.from_numpy(parameters))
+        return NeuralizedClustering((prototypes * unit).float() + origin, float(sharpness) / typical, owner)
+
+    def moved(parameters: NDArray[np.float64]) -> None:
+        reached.append(network(parameters))
+        if enough(reached[-1], len(reached) - 1):
+            raise StopIteration
+
+    begin = np.append(first.numpy(), 0.0)
+    reached = [network(begin)]
+    minimize(error, begin, jac=True, method="L-BFGS-B", callback=moved, options={"maxiter": _MOST_STEPS})
+    return reached[-1], len(reached) - 1
+
+
+def _start(cells: _Cells, number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Centres of k-means within each group, fewer for small groups, and the group of each; the mean itself for one."""
+    centres, owners = [], []
+    for group in range(int(cells.codes.max()) + 1):
+        members = cells.latent[cells.codes == group].numpy()
+        here = max(1, min(number, len(members) // _CELLS_PER_PROTOTYPE))
+        kmeans = KMeans(here, n_init=1, random_state=seed % 2**32)
+        centres.append(kmeans.fit(members).cluster_centers_ if here > 1 else members.mean(axis=0, keepdims=True))
+        owners += [group] * here
+    return torch.from_numpy(np.concatenate(centres)), torch.tensor(owners)

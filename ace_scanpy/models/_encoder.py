@@ -110,14 +110,15 @@ class LinearFirst(Encoder):
 
 
 class AffineEncoder(LinearFirst):
-    """An encoder made of given weights.
+    r"""An encoder made of given weights.
 
     Parameters
     ----------
     mean, scale
         As for :class:`Encoder`.
     weight, bias
-        Of the first layer, from expression that is not standardised, shapes ``(n_genes, width)`` and ``(width,)``.
+        Of the first layer, from expression that is not standardised, shapes ``(n_inputs, width)`` and ``(width,)``.
+        Inputs behind the genes are covariates of the cell, which :math:`\delta` does not move.
     rest
         From there to the latent space; None where there is nothing more.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,9 +27,10 @@ class NeuralizedClustering(nn.Module):
     (equations 5 and 6): a linear layer followed by a soft min-pooling. It is exact:
     the largest :math:`m_c` belongs to the nearest prototype, whatever :math:`\beta`.
 
-    A group that is not round has several prototypes, and
-    :math:`-\beta o_c=\log\sum_{j\in c}\exp(-\beta\lVert z-\mu_j\rVert^2)`: one more soft min-pooling, over the
-    group's own, that leaves a single prototype as it is.
+    A group that is not round has several prototypes, and its outlierness is their soft minimum,
+    :math:`o_c=-\frac1\gamma\log\sum_{j\in c}\exp(-\gamma\lVert z-\mu_j\rVert^2)`: one more soft min-pooling, that
+    leaves a single prototype as it is. Whatever :math:`\beta`, the largest :math:`m_c` is that of the smallest
+    :math:`o_c`.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ class NeuralizedClustering(nn.Module):
     groups
         Group of each prototype, integers from 0, each of at least two groups with one or more; None for one prototype
         per group.
+    sharpness
+        :math:`\gamma`, an inverse squared length too; None for `beta`. It says nothing where groups have one prototype.
 
     Examples
     --------
@@ -53,12 +57,16 @@ class NeuralizedClustering(nn.Module):
 
     prototypes: Tensor
     beta: Tensor
+    sharpness: Tensor
     groups: Tensor
     _weight: Tensor
     _bias: Tensor
+    _factor: Tensor
     _origin: Tensor
 
-    def __init__(self, prototypes: Tensor, beta: float, groups: Tensor | None = None) -> None:
+    def __init__(
+        self, prototypes: Tensor, beta: float, groups: Tensor | None = None, sharpness: float | None = None
+    ) -> None:
         super().__init__()
         if prototypes.ndim != 2 or prototypes.shape[0] < 2:
             msg = f"`prototypes` must have shape (n_prototypes >= 2, n_latent). Got {tuple(prototypes.shape)}."
@@ -71,17 +79,23 @@ class NeuralizedClustering(nn.Module):
                 f"prototypes. Got {groups.tolist()}."
             )
             raise ValueError(msg)
-        if not 0 < float(beta) < float("inf"):
-            msg = f"`beta` must be positive and finite. Got {beta!r}."
-            raise ValueError(msg)
+        sharpness = beta if sharpness is None else sharpness
+        for name, value in (("beta", beta), ("sharpness", sharpness)):
+            if not 0 < float(value) < float("inf"):
+                msg = f"`{name}` must be positive and finite. Got {value!r}."
+                raise ValueError(msg)
         prototypes = prototypes.detach()
         # Distances do not change under a common shift; float32 differences of squares do.
         origin = prototypes.mean(dim=0)
         centred = prototypes - origin
-        weight, bias = layer(centred, groups)
+        pooled = 1.0 if len(groups) == int(groups.max()) + 1 else float(sharpness)  # nothing to pool: as it is
+        weight, bias = layer(centred, groups, pooled)
         self.register_buffer("prototypes", prototypes.clone())
         self.register_buffer("groups", groups.clone())
-        self.register_buffer("beta", torch.tensor(float(beta), dtype=prototypes.dtype, device=prototypes.device))
+        single = partial(torch.tensor, dtype=prototypes.dtype, device=prototypes.device)
+        self.register_buffer("beta", single(float(beta)))
+        self.register_buffer("sharpness", single(float(sharpness)))
+        self.register_buffer("_factor", single(float(beta) / pooled))
         self.register_buffer("_origin", origin)
         self.register_buffer("_weight", weight)
         self.register_buffer("_bias", bias)
@@ -91,12 +105,16 @@ class NeuralizedClustering(nn.Module):
         """Number of groups."""
         return int(self.groups.max()) + 1
 
+    def outlierness(self, z: Tensor) -> Tensor:
+        """:math:`o_c`, shape ``(..., n_groups)`` (equation 3)."""
+        return (z - self._origin).square().sum(dim=-1, keepdim=True) - self.scores(z) / self.beta
+
     def scores(self, z: Tensor) -> Tensor:
         r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``.
 
         Linear in ``z`` where each group has one prototype.
         """
-        return pool(self.beta * ((z - self._origin) @ self._weight.T + self._bias), self.n_groups)
+        return self._factor * pool((z - self._origin) @ self._weight.T + self._bias, self.n_groups)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits :math:`m_c`, shape ``(..., n_groups)`` (equation 6)."""
@@ -116,8 +134,8 @@ class NeuralizedClustering(nn.Module):
         return largest - second
 
 
-def layer(prototypes: Tensor, groups: Tensor, beta: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-    r"""Weight and bias from a cell to :math:`-\beta\lVert z-\mu_j\rVert^2`, of each prototype.
+def layer(prototypes: Tensor, groups: Tensor, sharpness: Tensor | float) -> tuple[Tensor, Tensor]:
+    r"""Weight and bias from a cell to :math:`-\gamma\lVert z-\mu_j\rVert^2`, of each prototype.
 
     Every group gets as many rows as the largest has, one group after the other; a row without prototype is -inf.
     What is constant per cell is left out.
@@ -127,13 +145,13 @@ def layer(prototypes: Tensor, groups: Tensor, beta: Tensor | float = 1.0) -> tup
     shape = int(groups.max()) + 1, int(place.max()) + 1
     weight = prototypes.new_zeros(*shape, prototypes.shape[1])
     bias = prototypes.new_full(shape, -torch.inf)
-    weight[groups, place] = 2.0 * beta * prototypes
-    bias[groups, place] = -beta * prototypes.square().sum(dim=1)
+    weight[groups, place] = 2.0 * sharpness * prototypes
+    bias[groups, place] = -sharpness * prototypes.square().sum(dim=1)
     return weight.flatten(0, 1), bias.flatten()
 
 
 def pool(each: Tensor, n_groups: int) -> Tensor:
-    """From the score of each row of `layer`, last axis, to that of each group."""
+    """From the value of each row of `layer`, last axis, to that of each group."""
     each = each.unflatten(-1, (n_groups, -1))
     return each.squeeze(-1) if each.shape[-1] == 1 else each.logsumexp(dim=-1)
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLES = {
-    "auroc": ("Tells the group from the rest", "AUROC (higher is better)"),
-    "knn_jaccard": ("Keeps the neighbours", "Jaccard distance (lower is better)"),
-    "abs_r": ("Repeats itself", "mean |r| (lower is better)"),
-    "flip_rate": ("Moves the cells", "cells flipped (higher is better)"),
+    "auroc": ("Tells the group from the rest", "AUROC\n(higher is better)"),
+    "knn_jaccard": ("Keeps the neighbours", "Jaccard distance\n(lower is better)"),
+    "abs_r": ("Repeats itself", "mean |r|\n(lower is better)"),
+    "flip_rate": ("Moves the cells", "cells flipped\n(higher is better)"),
 }
 """Measures that are drawn, in this order: title and label."""
 

@@ -73,7 +73,7 @@ def contrast(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> ax = ace.pl.contrast(adata, "CD19+ B", n_genes=3, show=False)
     >>> len(ax.get_yticklabels())
     9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,8 @@ from anndata import AnnData
 from matplotlib import rcParams
 from scanpy import logging as logg
 
-from .. import _keys, _labels, _records, _rgg, _validate
+from .. import _keys, _labels, _neuralized, _records, _rgg, _validate
 from .._docs import document
-from ..models import from_labels
 from ..models._sampling import encode
 from . import _figures
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Text
     from numpy.typing import NDArray
 
@@ -42,8 +42,9 @@ def embedding(
     basis: str | None = None,
     use_rep: str = _keys.REP,
     show: bool | None = None,
+    return_fig: bool = False,
     **kwargs: Any,
-) -> list[Axes] | None:
+) -> list[Axes] | Figure | None:
     r"""Draw cells by the group that the neuralised clustering assigns them to, and by how sure it is.
 
     Where a label and the assignment differ, the panel of the group explains the assignment; cells of low confidence
@@ -55,8 +56,9 @@ def embedding(
     groupby
         Column of `adata.obs`: clusters of :func:`ace_scanpy.tl.cluster`, or labels that
         :func:`ace_scanpy.tl.explain` was run on, whose assignment is that of the encoder's copy fitted to them, or of
-        an encoder that is explained as it is. None for `obs['ace_cluster']` or, where that is missing, the groups of
-        `uns['rank_genes_groups']`.
+        an encoder that is explained as it is. The prototypes are those of `uns['rank_genes_groups']` or of the first
+        other ranking of these labels; without one, those that :func:`ace_scanpy.tl.explain` makes by default.
+        None for `obs['ace_cluster']` or, where that is missing, the groups of `uns['rank_genes_groups']`.
     basis
         Entry of `adata.obsm` to draw, with or without `X_`. None computes a UMAP of the latent coordinates,
         and does not store it: to keep one, call `sc.pp.neighbors(adata, use_rep='X_ace')` and `sc.tl.umap(adata)`, and
@@ -64,13 +66,15 @@ def embedding(
     use_rep
         Embedding with an encoder, from :func:`ace_scanpy.tl.embed`.
     %(show)s
+    return_fig
+        Return the figure, and do not show it.
     kwargs
         For :func:`scanpy.pl.embedding`: `size`, `ncols`, `legend_loc`, `title` and others.
 
     Returns
     -------
-    The axes: assignment, confidence (difference of the two largest soft assignments, from 0 to 1; for labels, with the
-    default :math:`\beta`) and the bar of its colours; None when shown.
+    The axes: assignment, confidence (difference of the two largest soft assignments, from 0 to 1) and the bar of its
+    colours; None when shown.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def embedding(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
     >>> axes = ace.pl.embedding(adata, "bulk_labels", basis="umap", show=False)
     >>> [ax.get_title() for ax in axes[:2]]
     ['bulk_labels, as assigned', 'confidence']
@@ -110,6 +114,8 @@ def embedding(
     }
     axes: list[Axes] = _figures.scanpys().embedding(drawn, where, color=[name, _SURE], show=False, **options)
     _spread(list(axes[0].texts))
+    if return_fig:
+        return cast("Figure", axes[0].figure)
     return _figures.finish([*axes, axes[-1].figure.axes[-1]], show=show)
 
 
@@ -161,7 +167,7 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     labels = _labels.read(adata, groupby)
     encoder, matrix = _records.explained(adata, use_rep, labels)
     latent = torch.from_numpy(encode(encoder, matrix))
-    clustering = from_labels(latent, torch.tensor(labels.codes))
+    clustering = _neuralized.of_labels(adata, use_rep, labels, latent)
     groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])
     assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)

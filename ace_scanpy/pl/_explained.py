@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import _contrasts, _labels, _records, _rgg
+from .. import _contrasts, _labels, _neuralized, _records, _rgg
 from ..methods._panels import Prefixes
 from ..methods._perturbation import sample
-from ..models import from_labels
-from ..models._sampling import encode, preactivations
+from ..models._sampling import preactivations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +40,8 @@ class Explained:
         params = entry["params"]
         labels = _labels.read(adata, str(params["groupby"]))
         encoder, matrix = _records.explained(adata, str(params["use_rep"]), labels)
-        latent = torch.from_numpy(encode(encoder, matrix))
-        labels = within_level(adata, entry, labels)
-        clustering = from_labels(latent, torch.tensor(labels.codes), float(params["beta"]))
-        return cls(entry, labels, encoder, clustering, matrix)
+        part = within_level(adata, entry, labels)
+        return cls(entry, part, encoder, _neuralized.load(adata, entry, labels, part), matrix)
 
     def prefixes(self, field: str) -> Prefixes:
         """The prefixes of a ranking, on the same cells as its `panel_size`."""

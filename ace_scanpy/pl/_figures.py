@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 """Okabe and Ito's palette, which readers with any colour vision can tell apart; black first, yellow last."""
 
-_BRIGHTEST = 0.75  # of hatches, from 0 to 1
+_BRIGHTEST = 0.75  # of lines, from 0 to 1
 COLUMNS = 4
 """Most axes side by side in a figure with one axes per group."""
 
@@ -77,7 +77,7 @@ def palette(adata: AnnData, groupby: str, groups: Sequence[str]) -> dict[str, st
 
 
 def ink(color: str) -> str:
-    """`color`, darkened where hatches of it would be hard to see on white."""
+    """`color`, darkened where lines of it would be hard to see on white."""
     red, green, blue = to_rgb(color)
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     return to_hex(np.array([red, green, blue]) * min(1.0, _BRIGHTEST / max(brightness, _BRIGHTEST)))

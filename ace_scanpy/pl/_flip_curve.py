@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _LINES = 8  # more cannot be told apart
 _EVERY = 30  # genes up to which every size is drawn
 _POINTS = 30  # sizes beyond, evenly spaced on a logarithm
-_AXES_SIZE = (3.1, 2.5)  # inches
+_AXES_SIZE = (3.3, 2.6)  # inches
+_ALONE = 4.8  # inches, the width of a single axes
 _ROW = 0.2  # inches of a line of the legend
 _PAD = 0.12  # inches above and below an axes with its legend
 _MARKERS = "osD^vPX*"
@@ -79,8 +80,8 @@ def flip_curve(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
-    >>> axes = ace.pl.flip_curve(adata, groups=["CD19+ B", "Dendritic"], show=False)
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
+    >>> axes = ace.pl.flip_curve(adata, show=False)
     >>> axes[0].get_xlabel()
     'genes'
     """
@@ -124,7 +125,7 @@ def _axes(parts: Sequence[Sequence[str]]) -> list[Axes]:
     n_columns = min(len(parts), _figures.COLUMNS)
     n_rows = -(-len(parts) // n_columns)
     height = _AXES_SIZE[1] + _ROW * (len(parts[0]) + 1)
-    size = (_AXES_SIZE[0] * n_columns + 0.4, height * n_rows)
+    size = (_ALONE if len(parts) == 1 else _AXES_SIZE[0] * n_columns + 0.4, height * n_rows)
     figure, grid = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
     figure.get_layout_engine().set(h_pad=_PAD)
     for unused in grid.flat[len(parts) :]:
@@ -136,7 +137,7 @@ def _line(
     ax: Axes, group: str, sizes: NDArray[np.int64], rates: NDArray[np.floating], enough: int, number: int
 ) -> None:
     """One group, marked where it has genes enough."""
-    color = _figures.OKABE_ITO[number % len(_figures.OKABE_ITO)]
+    color = _figures.ink(_figures.OKABE_ITO[number % len(_figures.OKABE_ITO)])
     marker = _MARKERS[number % len(_MARKERS)]
     label = f"{group} ({enough or 'never'})"
     at = np.flatnonzero(sizes == enough).tolist() if enough else []

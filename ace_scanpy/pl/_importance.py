@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TREE = 0.5  # inches
+_STEM = 0.25  # of a leaf, of the heights at which branches meet
 
 
 @document
@@ -73,10 +74,10 @@ def importance(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "CD56+ NK", "Dendritic"])
     >>> ax = ace.pl.importance(adata, n_genes=2, show=False)
     >>> len(ax.get_yticklabels())
-    10
+    3
     """
     entry = _rgg.read(adata, key)
     chosen = _figures.chosen(groups, _rgg.group_names(entry))
@@ -98,7 +99,7 @@ def importance(
     _heatmaps.label(drawn, ordered, names)
     if signed:
         _heatmaps.signs(drawn, image, scores, tops)
-    if beside is not None:
+    if beside is not None and tree is not None:
         _dendrogram(beside, tree)
     _heatmaps.color_bar([drawn] if beside is None else [drawn, beside], image, len(ordered), signed=signed)
     return _figures.finish(drawn, show=show, ax=ax)
@@ -124,10 +125,13 @@ def _linkage(adata: AnnData, groupby: str, tables: Mapping[str, pd.DataFrame]) -
     return hierarchy.linkage(values / np.where(lengths > 0, lengths, 1.0), "average", optimal_ordering=True)
 
 
-def _dendrogram(ax: Axes, tree: NDArray[np.floating] | None) -> None:
-    """The tree, at the right of the rows that it orders."""
+def _dendrogram(ax: Axes, tree: NDArray[np.floating]) -> None:
+    """The tree, at the right of the rows that it orders; below the first branch its stems are cut short."""
     hierarchy.dendrogram(
         tree, ax=ax, orientation="right", no_labels=True, color_threshold=0, above_threshold_color="0.3"
     )
+    low, high = tree[:, 2].min(), tree[:, 2].max()
+    spread = (high - low) or high or 1.0
+    ax.set_xlim(max(0.0, low - _STEM * spread), high + 0.05 * spread)
     ax.invert_yaxis()
     ax.set_axis_off()

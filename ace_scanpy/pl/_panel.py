@@ -61,8 +61,8 @@ def panel(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
-    >>> axes = ace.pl.panel(adata, groups=["CD19+ B", "Dendritic"], n_genes=5, show=False)
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
+    >>> axes = ace.pl.panel(adata, n_genes=5, show=False)
     >>> len(axes)
     2
     """

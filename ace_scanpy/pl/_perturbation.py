@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from matplotlib.patches import Patch
 
 from .. import _contrasts, _genes, _keys, _labels, _records, _rgg, _validate
@@ -16,11 +15,13 @@ from . import _figures
 from ._explained import within_level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    from .._matrix import GeneMatrix
 
 _GENE_WIDTH, _HEIGHT = 0.7, 3.2  # inches
 _STEP = 0.27  # of the width of a gene, from violin to violin
@@ -41,8 +42,9 @@ def perturbation(
     r"""Draw what leads one group to another: each gene in the group before and after, and in the target.
 
     Genes are those that the contrast changes most. `after` is :math:`x+\sigma\delta`, the group's cells with the
-    stored change, in the units of the matrix that was ranked, and not cut at 0: a change is the same for all cells, and
-    may lead those that lack the gene below. Dots are the means.
+    stored change, in the units of what the encoder reads (of log(1 + counts) where it is that of an scvi-tools model),
+    and not cut at 0: a change is the same for all cells, and may lead those that lack the gene below. Dots are the
+    means.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def perturbation(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B"])
     >>> ax = ace.pl.perturbation(adata, "CD19+ B", "Dendritic", n_genes=4, show=False)
     >>> len(ax.get_xticklabels())
     4
@@ -95,8 +97,9 @@ def perturbation(
         msg = f"The contrast of {name!r} with {to!r} changes no gene of the ranking: there is nothing to draw."
         raise ValueError(msg)
     source = _contrasts.source(entry, name)
-    before, there = _expression(adata, entry, table["names"].tolist(), source, to)
-    after = before + _scale(adata, entry, table["names"]) * table["delta"].to_numpy()
+    read, scale = _explained(adata, entry, table["names"])
+    before, there = _expression(adata, entry, read, source, to)
+    after = before + scale * table["delta"].to_numpy()
     drawn = ax or plt.subplots(figsize=(1.2 + _GENE_WIDTH * len(table), _HEIGHT), layout="constrained")[1]
     colors = _figures.palette(adata, str(entry["params"]["groupby"]), _contrasts.groups(entry))
     hatched = _figures.ink(colors[source])
@@ -111,7 +114,7 @@ def perturbation(
     drawn.set_xlim(-0.6, len(table) - 0.4)
     drawn.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     drawn.tick_params(axis="x", length=0)
-    drawn.set_ylabel("expression")
+    drawn.set_ylabel(read.quantity)
     drawn.set_title(f"{source} to {to}", fontsize="medium")
     drawn.spines[["right", "top"]].set_visible(False)
     handles = [Patch(**style, label=label) for label, style in styles.items()]
@@ -119,24 +122,21 @@ def perturbation(
     return _figures.finish(drawn, show=show, ax=ax)
 
 
-def _expression(
-    adata: AnnData, entry: Mapping[str, Any], names: Sequence[str], source: str, target: str
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The genes in the cells of the group and of the target, from the matrix that was ranked."""
-    labels = within_level(adata, entry, _labels.read(adata, str(entry["params"]["groupby"])))
-    cells = [labels.codes == labels.group(name, which) for name, which in (("group", source), ("target", target))]
-    values = sc.get.obs_df(
-        adata, list(names), layer=entry["params"].get("layer"), use_raw=_genes.uses_raw(entry)
-    ).to_numpy(dtype=np.float64)
-    return values[cells[0]], values[cells[1]]
-
-
-def _scale(adata: AnnData, entry: Mapping[str, Any], names: pd.Series) -> NDArray[np.floating]:
-    """What one unit of a change is in the units of the matrix, by gene."""
+def _explained(adata: AnnData, entry: Mapping[str, Any], names: pd.Series) -> tuple[GeneMatrix, NDArray[np.floating]]:
+    """The genes as the encoder reads them, and what one unit of a change is in their units."""
     params = entry["params"]
     encoder, matrix = _records.explained(adata, str(params["use_rep"]), _labels.read(adata, str(params["groupby"])))
-    scale = pd.Series(encoder.scale.numpy(), index=matrix.gene_names)
-    return scale.loc[list(names)].to_numpy()
+    positions = matrix.gene_names.get_indexer(pd.Index(names))
+    return matrix.genes_alone.with_genes(matrix.genes[positions]), encoder.scale.numpy()[positions]
+
+
+def _expression(
+    adata: AnnData, entry: Mapping[str, Any], matrix: GeneMatrix, source: str, target: str
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """The genes in the cells of the group and of the target."""
+    labels = within_level(adata, entry, _labels.read(adata, str(entry["params"]["groupby"])))
+    cells = [labels.codes == labels.group(name, which) for name, which in (("group", source), ("target", target))]
+    return matrix.dense(np.flatnonzero(cells[0])), matrix.dense(np.flatnonzero(cells[1]))
 
 
 def _violins(ax: Axes, values: NDArray[np.floating], positions: NDArray[np.floating], style: Mapping[str, Any]) -> None:

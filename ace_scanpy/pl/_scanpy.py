@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from anndata import AnnData
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from .. import _contrasts, _genes, _keys, _rgg
 from .._docs import document
@@ -71,7 +74,7 @@ def rank_genes_groups(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["Dendritic"])
     >>> axes = ace.pl.rank_genes_groups(adata, ["Dendritic"], n_genes=5, direction="depleted", show=False)
     >>> axes[0].get_title()
     'Dendritic vs. rest'
@@ -96,6 +99,7 @@ def rank_genes_groups(
     for one, group, (low, high) in zip(axes, tables, limits, strict=True):
         one.set_title(_contrasts.versus(entry, group))
         one.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
         one.set_ylim(low - _BELOW * (high - low), high)  # Scanpy's start at the lowest score, which cuts its name off
     return _figures.finish(axes, show=show)
 
@@ -135,7 +139,8 @@ def rank_genes_groups_violin(
 
     Returns
     -------
-    The axes, one per group; None when shown. In each, the group is at the left of a violin and the others at the right.
+    The axes, one per group; None when shown. In each, the group is at the left of a violin and the others at the right,
+    as the legend says.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def rank_genes_groups_violin(
     >>> import ace_scanpy as ace
     >>> import scanpy as sc
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> ace.tl.explain(adata, "bulk_labels")
+    >>> ace.tl.explain(adata, "bulk_labels", groups=["Dendritic"])
     >>> axes = ace.pl.rank_genes_groups_violin(adata, ["Dendritic"], n_genes=3, show=False)
     >>> len(axes[0].get_xticklabels())
     3
@@ -163,7 +168,24 @@ def rank_genes_groups_violin(
             stand_in, [group], n_genes=n_genes, use_raw=False, key=key, ax=one, show=False, **kwargs
         )
         one.set_title(_contrasts.versus(entry, group), fontsize="medium")
+        one.set_xlabel("")
+    _sides(axes[0], alone=ax is not None)
     return _figures.finish(axes, show=show, ax=ax)
+
+
+def _sides(ax: Axes, *, alone: bool) -> None:
+    """Say which half of a violin is whose, on this axes or below all of them."""
+    halves = [body for body in ax.collections if isinstance(body, PolyCollection)][:2]
+    names = ("left: the group", "right: the others")
+    handles = [
+        Patch(facecolor=half.get_facecolor()[0], edgecolor="0.3", label=name)
+        for half, name in zip(halves, names, strict=False)
+    ]
+    options: dict[str, Any] = {"handles": handles, "frameon": False, "fontsize": "small"}
+    if alone:
+        ax.legend(**options)
+    else:
+        ax.figure.legend(loc="outside lower center", ncols=2, **options)
 
 
 def _stand_in(

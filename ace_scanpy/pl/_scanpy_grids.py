@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib.ticker import FixedLocator
 from scanpy import logging as logg
+from sklearn.isotonic import isotonic_regression
 
 from .. import _genes, _keys, _rgg, _validate
 from .._docs import document
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from matplotlib.axes import Axes
 
     from .._genes import Direction
 
@@ -41,6 +45,9 @@ _GRIDS = {
     ),
 }
 """Plots that share one signature: what each shows, and some of Scanpy's own arguments."""
+
+_OF_CELLS = ("heatmap", "tracksplot")
+"""Those that give a group as much room as it has cells."""
 
 _GRID_DOC = """{summary}
 
@@ -79,7 +86,7 @@ Examples
 >>> import ace_scanpy as ace
 >>> import scanpy as sc
 >>> adata = sc.datasets.pbmc68k_reduced()
->>> ace.tl.explain(adata, "bulk_labels")
+>>> ace.tl.explain(adata, "bulk_labels", groups=["CD19+ B", "Dendritic"])
 >>> axes = ace.pl.rank_genes_groups_{kind}(adata, n_genes=2, direction="enriched", dendrogram=False, show=False)
 >>> len(axes) > 1
 True
@@ -111,7 +118,12 @@ def _grid_plot(kind: str) -> Callable[..., Any]:
         if kwargs.get("use_raw") is None and kwargs.get("layer") is None:
             kwargs |= {"use_raw": _genes.uses_raw(entry), "layer": entry["params"].get("layer")}
         scanpys = getattr(_figures.scanpys(), f"rank_genes_groups_{kind}")
-        return scanpys(adata, list(genes), var_names=genes, gene_symbols=gene_symbols, key=key, **kwargs)
+        options = {"var_names": genes, "gene_symbols": gene_symbols, "key": key, **kwargs}
+        if kind not in _OF_CELLS:
+            return scanpys(adata, list(genes), **options)
+        drawn = scanpys(adata, list(genes), **{**options, "show": False})
+        _names_apart(drawn["groupby_ax"])
+        return _figures.finish(drawn, show=kwargs.get("show"))
 
     summary, arguments = _GRIDS[kind]
     draw.__name__ = draw.__qualname__ = f"rank_genes_groups_{kind}"
@@ -124,6 +136,20 @@ rank_genes_groups_matrixplot = _grid_plot("matrixplot")
 rank_genes_groups_stacked_violin = _grid_plot("stacked_violin")
 rank_genes_groups_heatmap = _grid_plot("heatmap")
 rank_genes_groups_tracksplot = _grid_plot("tracksplot")
+
+
+def _names_apart(ax: Axes) -> None:
+    """Move names of groups of few cells apart, each as little as that takes."""
+    for axis, across in ((ax.xaxis, "width"), (ax.yaxis, "height")):
+        if not isinstance(axis.get_major_locator(), FixedLocator):
+            continue  # the other axis: Scanpy has put no names there
+        labels = axis.get_ticklabels()
+        low, high = sorted(axis.get_view_interval())
+        room = high - low
+        gap = max(getattr(label.get_window_extent(), across) for label in labels) * room / getattr(ax.bbox, across)
+        shift = min(gap, room / len(labels)) * np.arange(len(labels))
+        places = isotonic_regression(axis.get_ticklocs() - shift, y_min=low, y_max=high - shift[-1]) + shift
+        axis.set_ticks(places, [label.get_text() for label in labels])
 
 
 def select(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._matrix import GeneMatrix
+    from .._matrix import GeneMatrix, GeneMoments
 
 _MAX_VALUE = 10.0
 
@@ -100,14 +100,19 @@ def compute(
         same = stored == {**_params(matrix, 0.0), "max_value": stored.get("max_value")}
         max_value = float(stored["max_value"]) if same else _MAX_VALUE
     moments = _matrix.moments(matrix)
-    farthest = np.maximum(moments.maximum - moments.mean, moments.mean - moments.minimum)
-    scale = np.where(moments.std > 0, np.maximum(moments.std, farthest / max_value), 0.0)
+    scale = scales(moments, max_value)
     where = matrix.gene_names.get_indexer(adata.var_names)
     results = Results()
     for key, values in ((_keys.MEAN, moments.mean), (_keys.STD, scale)):
         results.add("var", key, np.where(where >= 0, values[where], np.nan))
     results.records[_keys.STANDARDIZE] = _params(matrix, max_value)
     return results, moments.mean, scale
+
+
+def scales(moments: GeneMoments, max_value: float = _MAX_VALUE) -> NDArray[np.float64]:
+    """Standard deviations, raised where a value is farther than `max_value` of them from the mean."""
+    farthest = np.maximum(moments.maximum - moments.mean, moments.mean - moments.minimum)
+    return np.where(moments.std > 0, np.maximum(moments.std, farthest / max_value), 0.0)
 
 
 def _params(matrix: GeneMatrix, max_value: float) -> dict[str, object]:

@@ -64,8 +64,8 @@ def compare(
     %(use_raw)s
         :func:`scanpy.tl.rank_genes_groups` ranks the genes of `raw` when there is one, unless told ``use_raw=False``.
     use_rep
-        Embedding whose network, fitted to `groupby` by :func:`ace_scanpy.tl.explain`, judges the flips; None to leave
-        them out.
+        Embedding whose network, fitted to `groupby` by :func:`ace_scanpy.tl.explain`, judges the flips: that of
+        `uns['rank_genes_groups']` or of the first other ranking of these labels. None to leave them out.
     k
         Neighbours per cell for the Jaccard distance.
     min_cells

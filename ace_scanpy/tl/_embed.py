@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _devices, _keys, _labels, _matrix, _validate
 from .._docs import document
 from . import _autoencoder as _training
-from . import _distill, _module, _pca
+from . import _distill, _module, _pca, _scvi
 from ._autoencoder import N_HIDDEN, N_LATENT
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ def embed(
             coordinates. A module is copied and runs as in evaluation; a callable is called as it is. It has to be
             differentiable, deterministic, and to treat each cell alone. Files hold its description: pass it again
             after reading one, `ace.tl.explain(adata, ..., encoder=module)`.
+        a trained `SCVI` or `SCANVI` model (scvi-tools)
+            Its encoder, from counts to the latent mean, as `model.get_latent_representation()` gives it; stored whole,
+            so that neither the model nor scvi-tools is needed afterwards. It reads :math:`\log(1+\mathrm{counts})` of
+            the matrix and genes that the model was set up with, and, with `encode_covariates=True`, each cell's batch,
+            which stays what it is while genes change. What is ranked is the log-normalised matrix: `layer` and
+            `use_raw` say which.
     use_rep
         Embedding that `"pca"` (by default `"X_pca"`) or `"distill"` reads.
     n_latent
@@ -109,16 +115,19 @@ def embed(
         The encoder as plain arrays, its `kind`, genes, matrix and mask, and what belongs to the kind, such as seed,
         loss history or `r2`; :func:`ace_scanpy.get.encoder` rebuilds it.
     `adata.var['ace_mean']`, `adata.var['ace_std']`
-        As :func:`ace_scanpy.pp.standardize` does.
+        As :func:`ace_scanpy.pp.standardize` does. Not for an scvi-tools model, whose record has the mean and scale of
+        :math:`\log(1+\mathrm{counts})`.
 
     Raises
     ------
     ValueError
         For NaN or infinite values, raw counts, a bad mask, a width above the number of genes, a reserved key; an
         argument that is not the encoder's; a PCA of another matrix than that asked for; a network that cannot be
-        explained.
+        explained; a model of scvi-tools that is not trained, or whose encoder reads what cannot be read here.
     KeyError
         For a column, layer, mask or embedding that does not exist.
+    TypeError
+        For an object of scvi-tools that is not an `SCVI` or `SCANVI` model.
 
     Examples
     --------
@@ -173,12 +182,14 @@ def embed(
 
 def _kind(encoder: object) -> str:
     """Which of `MAKERS` an `encoder` asks for."""
+    if _scvi.is_model(encoder):
+        return "scvi"
     if _module.is_module(encoder):
         return "module"
     if not isinstance(encoder, str) or encoder not in _NAMED:
         msg = (
-            f"`encoder` must be one of {_validate.listed(_NAMED)}, a torch module, or a callable from cells by "
-            f"genes to latent coordinates. Got {encoder!r} of type {type(encoder).__name__}."
+            f"`encoder` must be one of {_validate.listed(_NAMED)}, a torch module, a callable from cells by genes to "
+            f"latent coordinates, or a trained SCVI or SCANVI model. Got {encoder!r} of type {type(encoder).__name__}."
         )
         raise ValueError(msg)
     return encoder
@@ -217,6 +228,11 @@ def _users_module(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Re
     return _module.compute(adata, given["encoder"], matrix, _key(given, _keys.REP))
 
 
+def _variational(adata: AnnData, given: Mapping[str, Any]) -> tuple[Results, Record]:
+    key_added = _key(given, _keys.REP)
+    return _scvi.compute(adata, given["encoder"], key_added, layer=given["layer"], use_raw=given["use_raw"])
+
+
 def _key(given: Mapping[str, Any], default: str) -> str:
     """Name of the embedding, checked."""
     key = default if given["key_added"] is None else given["key_added"]
@@ -238,5 +254,6 @@ MAKERS: dict[str, Maker] = {
     "pca": Maker(_principal_components, frozenset({"use_rep", "layer", "use_raw"})),
     "distill": Maker(_distilled, frozenset({*_MATRIX, *_distill.SETTINGS, "use_rep", "key_added"})),
     "module": Maker(_users_module, frozenset({*_MATRIX, "key_added"})),
+    "scvi": Maker(_variational, frozenset({"layer", "use_raw", "key_added"})),
 }
 _NAMED = ("autoencoder", "pca", "distill")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,9 @@ from ._ranking import Network, rank
 from ._request import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
-    from torch import Tensor
 
     from .._labels import Labels
     from .._matrix import GeneMatrix
@@ -47,7 +46,7 @@ def explain(
     by: str | None = None,
     method: str = "ace",
     use_rep: str = _keys.REP,
-    encoder: Callable[[Tensor], Tensor] | None = None,
+    encoder: Any = None,
     n_genes: int | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -57,6 +56,7 @@ def explain(
     alpha: float = 1.0,
     lam: float | None = None,
     beta: float | None = None,
+    min_fidelity: float = 0.98,
     batch_key: str | None = None,
     counts_layer: str | None = None,
     key_added: str = _keys.RANKING,
@@ -90,8 +90,9 @@ def explain(
         Groups to explain, or `"all"`.
     reference
         `"rest"`; a group to compare each other group with; or `"nearest"`, to compare each with its closest neighbour,
-        the group whose prototype in the latent space is the least far, of which :func:`ace_scanpy.get.contrasts` says
-        the name. `"nearest"` is for ACE alone, and means a group of that name where there is one.
+        the group whose prototype in the latent space (of several, the closest) is the least far, of which
+        :func:`ace_scanpy.get.contrasts` says the name. `"nearest"` is for ACE alone, and means a group of that name
+        where there is one.
     rest
         Against the rest: `"each"`, one-vs-one with every other group, which tells the group from all of them;
         or `"max"`, equation 8, which leads each cell to whichever group is nearest.
@@ -115,7 +116,8 @@ def explain(
     encoder
         A torch module or callable of your own, where `use_rep` is made of one: it has to be passed again after
         `adata` was read from a file. Where `use_rep` does not exist yet, it is made by `encoder`, as
-        :func:`ace_scanpy.tl.embed` does.
+        :func:`ace_scanpy.tl.embed` does; there it may also be a trained `SCVI` or `SCANVI` model, which is not needed
+        again.
     n_genes
         Genes to list per group; None for all.
     %(layer)s
@@ -132,7 +134,12 @@ def explain(
     lam
         :math:`\lambda`; None for the smallest of a path that flips 95 % of the cells, contrast by contrast.
     beta
-        :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype.
+        :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype,
+        which is learnt where groups have several.
+    min_fidelity
+        Share of the cells, from 0 to 1, whose neuralised assignment should be their label. Where the means of the
+        groups give less, as for Leiden clusters of a PCA, which are not round, groups have up to 10 prototypes each
+        (:func:`ace_scanpy.models.neuralize`). 0 for the means whatever they give, as in the paper.
     %(batch_key)s
     counts_layer
         Layer with counts, for `"deseq2"`.
@@ -170,10 +177,16 @@ def explain(
         One row: the number of the group itself.
     `contrast_flip_rate`, `contrast_size`, `contrast_distance` : float32
         A field per group that there is, whose place is its number, and a row per ranking: share of the cells that the
-        contrast moves, sum of its absolute changes, distance of the prototypes.
+        contrast moves, sum of its absolute changes, distance of the prototypes, of several that of the closest two.
+    `prototypes` : float32, `n_prototypes` : int64
+        Of methods with a network: a field per group that there is, with the latent coordinates of its prototypes one
+        after the other (NaN fills up), and how many they are.
     `params` : dict
         The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
-        `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within.
+        `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within. With a
+        network, `held_out_fidelity` is the share of cells, of a quarter that the prototypes had not seen, that are
+        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` and
+        `encoder` are fingerprints of the grouping and of the encoder.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
     fitted to the labels is kept in `adata.uns['ace'][use_rep]['fits']`. A `groupby` column that is not categorical
@@ -242,6 +255,7 @@ def explain(
         alpha=alpha,
         lam=lam,
         beta=beta,
+        min_fidelity=min_fidelity,
         batch_key=batch_key,
         counts_layer=counts_layer,
         key_added=key_added,
@@ -288,8 +302,8 @@ def _compute(adata: AnnData, request: Request) -> Results:
         network = None
     else:
         cells = record.cells(adata, matrix)
-        encoder = _explained(adata, cells, record, labels, request, results)
-        network = Network(encoder, torch.from_numpy(encode(encoder, cells)), cells)
+        encoder, fingerprint = _explained(adata, cells, record, labels, request, results)
+        network = Network(encoder, fingerprint, torch.from_numpy(encode(encoder, cells)), cells)
         scales = [encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()]
     for part in request.parts(labels):
         known = sums if part.labels is labels else None
@@ -299,13 +313,14 @@ def _compute(adata: AnnData, request: Request) -> Results:
 
 def _explained(
     adata: AnnData, cells: GeneMatrix, record: Record, labels: Labels, request: Request, results: Results
-) -> Encoder:
-    """The encoder that is explained for these labels; a copy that has to be fitted first goes to `results`."""
+) -> tuple[Encoder, str]:
+    """The encoder that is explained for these labels, and its fingerprint; a copy that is fitted goes to `results`."""
     digest = _records.digest(labels.codes)
     encoder = record.explained(labels.key, digest)
     if encoder is None:
         assert isinstance(record, AutoencoderRecord)  # the only kind with copies
         model = _autoencoder.fit(adata, cells, record, labels, request.device)
         results.records[request.use_rep] = record.with_fit(labels.key, digest, model)
+        record = AutoencoderRecord.from_stored(results.records[request.use_rep])
         encoder = model.encoder
-    return encoder.to(request.device)
+    return encoder.to(request.device), _records.explained_fingerprint(record, labels)

@@ -28,7 +28,10 @@ def is_module(encoder: object) -> bool:
 def compute(adata: AnnData, function: Any, matrix: GeneMatrix, key_added: str) -> tuple[Results, ModuleRecord]:
     """Embed cells by a module; the fields to write and its record, which knows the module for this process."""
     if not is_module(function):
-        msg = f"`encoder` must be a torch module or a callable. Got {function!r} of type {type(function).__name__}."
+        msg = (
+            "`encoder` must be a torch module or a callable, or a trained SCVI or SCANVI model. "
+            f"Got {function!r} of type {type(function).__name__}."
+        )
         raise TypeError(msg)
     results, mean, scale = standardize(adata, matrix)
     encoder = ModuleEncoder(function, torch.tensor(mean, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32))

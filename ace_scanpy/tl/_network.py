@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .. import _matrix, _records, metrics
-from ..models import encode, from_labels
+from .. import _matrix, _neuralized, _records, metrics
+from ..models import encode
 from ..models._sampling import preactivations
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ class FlipNetwork:
         except (KeyError, ValueError) as error:
             msg = f"{error.args[0]} Or pass `use_rep=None` to leave out the flips."
             raise type(error)(msg) from error
-        sums = _matrix.group_sums(matrix, labels.codes, labels.n_groups)
+        sums = _matrix.group_sums(matrix.genes_alone, labels.codes, labels.n_groups)
         means = torch.from_numpy(sums.totals / sums.n_cells[:, None]).to(encoder.mean)
         codes = labels.codes[cells]
         return cls(
             encoder,
-            from_labels(torch.from_numpy(encode(encoder, matrix)), torch.tensor(labels.codes)),
+            _neuralized.of_labels(adata, use_rep, labels, torch.from_numpy(encode(encoder, matrix))),
             matrix.gene_names,
             encoder.standardize(means),
             tuple(

@@ -74,7 +74,7 @@ def _loadings_key(use_rep: str) -> str:
 
 
 def _read(adata: AnnData, use_rep: str) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
-    """Coordinates, loadings and parameters of a PCA; raises where Scanpy has left none."""
+    """Coordinates, loadings (0 for genes outside its mask) and parameters of a PCA; raises where there is none."""
     if not has_loadings(adata, use_rep):
         msg = (
             f"encoder='pca' reads `adata.obsm[{use_rep!r}]` and `adata.varm[{_loadings_key(use_rep)!r}]`, which "
@@ -83,7 +83,8 @@ def _read(adata: AnnData, use_rep: str) -> tuple[NDArray[np.float64], NDArray[np
         )
         raise KeyError(msg)
     coordinates = np.asarray(adata.obsm[use_rep], dtype=np.float64)
-    loadings = np.asarray(adata.varm[_loadings_key(use_rep)], dtype=np.float64)
+    loadings = np.array(adata.varm[_loadings_key(use_rep)], dtype=np.float64)
+    loadings[np.isnan(loadings).all(axis=1)] = 0.0  # what older versions of Scanpy left for genes outside the mask
     if coordinates.shape[1] != loadings.shape[1]:
         msg = (
             f"`adata.obsm[{use_rep!r}]` has {coordinates.shape[1]} components, but "
@@ -95,7 +96,7 @@ def _read(adata: AnnData, use_rep: str) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _read_genes(loadings: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Rows of the genes that the PCA was made of; Scanpy leaves zeros for those outside its mask."""
+    """Rows of the genes that the PCA was made of."""
     return np.flatnonzero((loadings != 0).any(axis=1))
 
 

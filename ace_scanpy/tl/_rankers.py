@@ -72,7 +72,7 @@ class GivenNetwork(Given):
     def means(self) -> NDArray[np.float64]:
         if self.cells is self.matrix:
             return super().means
-        sums = _matrix.group_sums(self.cells, self.labels.codes, self.labels.n_groups)
+        sums = _matrix.group_sums(self.cells.genes_alone, self.labels.codes, self.labels.n_groups)
         return sums.totals / sums.n_cells[:, None]
 
 
@@ -224,14 +224,20 @@ def _diffusion_params(given: Given, found: Diffusion) -> dict[str, Any]:
 
 
 def _network_params(given: GivenNetwork) -> dict[str, Any]:
-    return {"use_rep": given.request.use_rep, "beta": float(given.clustering.beta), "rng": given.request.seed}
+    clustering = given.clustering
+    return {
+        "use_rep": given.request.use_rep,
+        "beta": float(clustering.beta),
+        "sharpness": float(clustering.sharpness),
+        "rng": given.request.seed,
+    }
 
 
 def _found(scores: GeneScores, params: dict[str, Any]) -> Found:
     return Found(scores.scores, params, signed=scores.signed, pvals=scores.pvals, pvals_adj=scores.pvals_adj)
 
 
-_NETWORK = frozenset({"use_rep", "encoder", "beta", "batch_key"})
+_NETWORK = frozenset({"use_rep", "encoder", "beta", "min_fidelity", "batch_key"})
 
 METHODS: dict[str, Method] = {
     "ace": Method(_ace, _NETWORK | {"rest", "weights", "alpha", "lam", "contrasts", "by"}, needs_encoder=True),

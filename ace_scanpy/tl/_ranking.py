@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .. import _matrix, methods
-from ..models import from_labels
+from .. import _matrix, _neuralized, _records, methods
+from ..models import neuralize
 from . import _layout
 from ._rankers import METHODS, Given, GivenNetwork
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .._labels import Labels
     from .._matrix import GeneMatrix, GroupSums
     from ..models import Encoder
+    from ..models._communities import Neuralized
     from ._request import Part, Request
 
 _LOW_FIDELITY = 0.9
@@ -31,6 +32,7 @@ class Network:
     """The encoder that is explained, the latent coordinates that it gives all cells, and the cells that it reads."""
 
     encoder: Encoder
+    fingerprint: str
     latent: torch.Tensor
     cells: GeneMatrix
 
@@ -52,25 +54,34 @@ def rank(
     if sums is None:
         everything = matrix.with_genes(np.arange(len(matrix.var_names)))
         sums = _matrix.group_sums(everything, labels.codes, labels.n_groups)
-    fidelity = None
-    if network is None:
-        contrasts = request.contrasts(labels)
-        given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
-    else:
-        codes = torch.tensor(labels.codes)
-        clustering = from_labels(network.latent, codes, request.beta)
-        right = (clustering.assign(network.latent) == codes).numpy()
-        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
-        contrasts = request.contrasts(labels, methods.distances(clustering))
-        common = (adata, request, matrix, labels, contrasts, sums, *scales)
-        given = GivenNetwork(*common, network.encoder, clustering.to(request.device), network.cells)
+    params: dict[str, Any] = {"method": request.method, "reference": request.versus(labels)}
+    if part.level is not None:
+        params |= {"by": request.by, "level": part.level}
+    contrasts = request.contrasts(labels)
     start = logg.info(
         f"explaining {len(contrasts.groups)} groups of obs[{labels.key!r}]{part.where} by {request.method!r}"
     )
+    fidelity, network_fields = None, {}
+    if network is None:
+        given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
+    else:
+        codes, latent, wanted = torch.tensor(labels.codes), network.latent, request.min_fidelity
+        neuralized = neuralize(latent.numpy(), labels.codes, beta=request.beta, min_fidelity=wanted, seed=request.seed)
+        clustering = neuralized.clustering
+        right = (clustering.assign(latent) == codes).numpy()
+        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
+        _report(labels, part.where, neuralized, fidelity, float(right[labels.codes >= 0].mean()))
+        params |= {
+            "labels": _records.digest(labels.codes),
+            "encoder": network.fingerprint,
+            "min_fidelity": wanted,
+            "held_out_fidelity": neuralized.held_out,
+        }
+        network_fields = _neuralized.build(clustering, labels)
+        contrasts = request.contrasts(labels, methods.distances(clustering))
+        common = (adata, request, matrix, labels, contrasts, sums, *scales)
+        given = GivenNetwork(*common, network.encoder, clustering.to(request.device), network.cells)
     found = METHODS[request.method].rank(given)
-    if fidelity is not None:
-        _report(labels, part.where, fidelity, float(right[labels.codes >= 0].mean()))
-    level = {} if part.level is None else {"by": request.by, "level": part.level}
     entry = _layout.entry(
         adata,
         matrix,
@@ -79,21 +90,30 @@ def rank(
         found,
         sums,
         fidelity,
-        {"method": request.method, "reference": request.versus(labels), **level},
+        params,
         n_genes=request.n_genes,
         pts=request.pts,
     )
     logg.info("    finished", time=start, deep=f"added\n    {part.key!r} (adata.uns)")
-    return entry
+    return entry | network_fields
 
 
-def _report(labels: Labels, where: str, fidelity: NDArray[np.floating], overall: float) -> None:
+def _report(labels: Labels, where: str, neuralized: Neuralized, fidelity: NDArray[np.floating], overall: float) -> None:
     """Log how well the neuralised clustering reproduces the labels."""
     logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
+    held_out, n_prototypes = neuralized.held_out, len(neuralized.clustering.prototypes)
+    if not np.isnan(held_out):
+        logg.info(f"    with {n_prototypes} prototypes of {labels.n_groups} groups; {held_out:.3f} of cells held out")
     if overall < _LOW_FIDELITY:
         worst = min(labels.display, key=lambda g: fidelity[g])
         logg.warning(
             f"Only {overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}]{where} "
             f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the "
             "labels."
+        )
+    elif held_out < _LOW_FIDELITY:
+        logg.warning(
+            f"{overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}]{where}, but of cells "
+            f"held out only {held_out:.0%}: the labels do not follow from the embedding, and the panels explain some "
+            "that were learnt by heart. `min_fidelity=0` explains the means of the groups."
         )

@@ -12,7 +12,7 @@ from .. import _keys, _labels, _matrix, _records, _rgg, _tables, _validate, meth
 from .._extras import require
 from ..methods._contrasts import Rest
 from ..methods._perturbation import Weights
-from . import _autoencoder, _module, _pca
+from . import _autoencoder, _module, _pca, _scvi
 from ._named_contrasts import named_contrasts
 from ._rankers import METHODS
 
@@ -56,6 +56,7 @@ class Request:
     alpha: float
     lam: float | None
     beta: float | None
+    min_fidelity: float
     batch_key: str | None
     batch: NDArray[np.intp] | None
     counts_layer: str | None
@@ -132,6 +133,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
         if given[name] is not None:
             given[name] = _validate.positive(name, given[name])
     given["alpha"] = _validate.positive("alpha", given["alpha"])
+    given["min_fidelity"] = _validate.share("min_fidelity", given["min_fidelity"])
     if given["n_genes"] is not None:
         given["n_genes"] = _validate.whole_number("n_genes", given["n_genes"])
     given["named"] = given.pop("contrasts")
@@ -163,6 +165,7 @@ def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
         matrix = _records.matrix_for(adata, record, given["use_rep"], **asked, batch_key=given["batch_key"])
         batch = None
         record.encoder()  # raises where it cannot be rebuilt
+        record.cells(adata, matrix)  # or where what it reads is gone
         if labels is None and made is None:
             _records.latent(adata, given["use_rep"])
     if "counts_layer" in method.options:
@@ -228,6 +231,8 @@ def _without_training(
     adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
 ) -> tuple[Results | None, Record | None]:
     """A record that can be made at once; nothing for an autoencoder, which has to be trained; raises for others."""
+    if _scvi.is_model(module):
+        return _scvi.compute(adata, module, use_rep, layer=asked["layer"], use_raw=asked["use_raw"])
     if module is not None:
         return _module.compute(adata, module, _matrix.choose(adata, **asked), use_rep)
     if use_rep == _keys.REP:

@@ -18,6 +18,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
+import ace_scanpy as ace
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DE_TABLE = {"method": "wilcoxon", "use_raw": False}
 
@@ -43,6 +45,12 @@ def figure2(tmp_path_factory, data_file):
 def figure3(tmp_path_factory, data_file):
     data = data_file("pbmc3k_lognorm.h5ad").parent
     return run("figure3", tmp_path_factory.mktemp("figure3"), data)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory, data_file):
+    data = data_file("pbmc3k_lognorm.h5ad").parent
+    return run("encoders", tmp_path_factory.mktemp("encoders"), data)
 
 
 def standardized(values):
@@ -152,3 +160,28 @@ def test_figure3_judges_both_groupings_and_no_small_group(figure3, data_file):
     assert judged < set(cells.index)
     assert "CD4 T cells" in text
     assert "Seeds: " in text
+
+
+def test_encoders_has_the_fidelity_and_correlations_of_a_slow_loop(encoders, data_file):
+    table, text = encoders
+    row = table[table["encoder"] == "PCA"].squeeze()
+    adata = ad.read_h5ad(data_file("pbmc3k_lognorm.h5ad"))
+    adata.raw = None
+    variance = pd.Series(adata.X.toarray().var(axis=0), index=adata.var_names)
+    adata = adata[:600, adata.var_names.isin(variance.nlargest(200).index)].copy()
+    sc.pp.pca(adata)
+    ace.tl.explain(adata, "louvain", use_rep="X_pca")
+    entry = adata.uns["rank_genes_groups"]
+    labels = adata.obs["louvain"].astype(str).to_numpy()
+    correlations = []
+    for name in entry["names"].dtype.names:
+        if (labels == name).sum() >= 50:
+            values = adata[:, list(entry["names"][name][:18])].X.toarray()
+            pairs = [np.corrcoef(values[:, i], values[:, j])[0, 1] for i, j in combinations(range(18), 2)]
+            correlations.append(np.abs(pairs).mean())
+    assert row["abs_r"] == pytest.approx(np.mean(correlations), abs=1e-3)
+    right = [entry["fidelity"][name][0] for name in labels]  # of each cell, that of its group
+    assert row["fidelity"] == pytest.approx(np.mean(right), abs=1e-6)
+    for missing in table[table["fidelity"].isna()].to_dict("records"):
+        assert f"{missing['encoder']}: {missing['note']}" in text
+    assert {"autoencoder", "PCA", "Harmony, distilled"} == set(table["encoder"])

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from ace_scanpy.models import NeuralizedClustering, from_labels, neuralize
-from ace_scanpy.models._communities import _choose
+from ace_scanpy.models._communities import _choose, _Trial
 
 
 def _rings(n_cells, rng):
@@ -20,15 +20,19 @@ def _rings(n_cells, rng):
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32), codes
 
 
-def test_logits_pool_the_prototypes_of_a_group():
+@pytest.mark.parametrize("sharpness", [None, 3.0])
+def test_logits_pool_the_prototypes_of_a_group(sharpness):
     rng = np.random.default_rng(0)
     prototypes, groups = rng.normal(size=(7, 3)), np.array([1, 0, 2, 1, 1, 0, 2])
     z, beta = rng.normal(size=(50, 3)), 0.8
-    each = -beta * ((z[:, None] - prototypes) ** 2).sum(axis=-1)
-    scores = np.stack([logsumexp(each[:, groups == g], axis=1) for g in range(3)], axis=1)
+    gamma = sharpness or beta
+    each = -gamma * ((z[:, None] - prototypes) ** 2).sum(axis=-1)
+    outlierness = np.stack([-logsumexp(each[:, groups == g], axis=1) / gamma for g in range(3)], axis=1)
+    scores = -beta * outlierness
     expected = np.stack([scores[:, g] - logsumexp(np.delete(scores, g, axis=1), axis=1) for g in range(3)], axis=1)
-    clustering = NeuralizedClustering(torch.from_numpy(prototypes), beta, torch.from_numpy(groups))
+    clustering = NeuralizedClustering(torch.from_numpy(prototypes), beta, torch.from_numpy(groups), sharpness)
     assert clustering.n_groups == 3
+    np.testing.assert_allclose(clustering.outlierness(torch.from_numpy(z)).numpy(), outlierness, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(clustering(torch.from_numpy(z)).numpy(), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(clustering.assign(torch.from_numpy(z)).numpy(), scores.argmax(axis=1))
 
@@ -45,7 +49,7 @@ def test_one_prototype_each_is_the_papers_form_to_the_bit():
     prototypes = torch.from_numpy(rng.normal(size=(4, 3)).astype(np.float32))
     z = torch.from_numpy(rng.normal(size=(40, 3)).astype(np.float32))
     order = torch.tensor([2, 0, 3, 1])
-    given = NeuralizedClustering(prototypes[order.argsort()][order], 0.5, torch.arange(4))
+    given = NeuralizedClustering(prototypes[order.argsort()][order], 0.5, torch.arange(4), sharpness=7.0)
     assert torch.equal(NeuralizedClustering(prototypes, 0.5)(z), given(z))
 
 
@@ -99,7 +103,11 @@ def test_unlabelled_cells_and_asked_values():
     more = np.concatenate([z, 100 * np.ones((2, 2), dtype=np.float32)])
     found, again = neuralize(z, codes), neuralize(more, hidden)
     assert torch.equal(found.clustering.prototypes, again.clustering.prototypes)
-    assert neuralize(z, codes, beta=0.7).clustering.beta == pytest.approx(0.7)
+    softer = neuralize(z, codes, beta=0.7).clustering  # how soft the assignment is, and not the assignment
+    assert softer.beta == pytest.approx(0.7)
+    assert torch.equal(softer.assign(torch.from_numpy(z)), found.clustering.assign(torch.from_numpy(z)))
+    own = found.clustering.outlierness(torch.from_numpy(z)).numpy()[np.arange(400), codes]
+    assert found.clustering.beta == pytest.approx(1 / own.mean(), rel=1e-4)
     assert len(neuralize(z, codes, min_fidelity=0).clustering.prototypes) == 2
 
 
@@ -110,14 +118,17 @@ def test_a_seed_gives_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    ("tried", "number"),
+    ("tried", "numbers"),
     [
         # of 100 held-out cells at .95 one standard error is .022
-        ([(1, 0.96, 0.99)], 1),  # reached on cells held out, whatever the others say
-        ([(1, 0.97, 0.94), (2, 0.99, 0.95), (5, 1.0, 0.95)], 2),  # the smallest that reaches it where it was fitted
-        ([(1, 0.99, 0.92), (2, 0.99, 0.93), (5, 1.0, 0.95)], 2),  # but not one that is clearly worse elsewhere
-        ([(1, 0.99, 0.80), (2, 0.99, 0.81), (5, 0.9, 0.95)], 5),  # none does: the best
+        ([(0, 0.9, 0.9), (1, 0.96, 0.99)], [1]),  # reached on cells held out, whatever the others say
+        # those that reach it where they were fitted, the smallest first
+        ([(0, 0.9, 0.9), (1, 0.97, 0.94), (2, 0.99, 0.95), (5, 1.0, 0.95)], [2, 5]),
+        ([(0, 0.9, 0.9), (1, 0.99, 0.92), (2, 0.99, 0.93), (5, 1.0, 0.95)], [2, 5]),  # but none clearly worse elsewhere
+        ([(0, 0.9, 0.8), (1, 0.99, 0.80), (2, 0.99, 0.81), (5, 0.9, 0.95)], [5]),  # none does: the smallest that is not
+        ([(0, 0.5, 0.5), (1, 0.6, 0.51), (2, 0.7, 0.52)], [0]),  # which may be the means
     ],
 )
-def test_the_number_of_prototypes_is_chosen_by_the_cells_held_out(tried, number):
-    assert _choose(tried, 0.98, 100)[0] == number
+def test_the_number_of_prototypes_is_chosen_by_the_cells_held_out(tried, numbers):
+    trials = [_Trial(number, 3, seen, unseen) for number, seen, unseen in tried]
+    assert [trial.number for trial in _choose(trials, 0.98, 100)] == numbers

@@ -35,7 +35,7 @@ def _lines(ax):
 def test_one_axes_per_measure(table):
     axes = ace.pl.compare(table, show=False)
     labels = [ax.get_ylabel() for ax in axes]
-    assert [label.split(" (")[0] for label in labels] == ["AUROC", "Jaccard distance", "mean |r|", "cells flipped"]
+    assert [label.split("\n(")[0] for label in labels] == ["AUROC", "Jaccard distance", "mean |r|", "cells flipped"]
     assert ["higher" in label for label in labels] == [True, False, False, True]
     assert ["lower" in label for label in labels] == [False, True, True, False]
     assert plt.gcf().axes == axes

@@ -107,6 +107,12 @@ def test_options_go_to_scanpy(placed):
     assert axes[0].collections[0].get_sizes()[0] == 7
 
 
+def test_the_figure_on_demand(placed):
+    figure = ace.pl.embedding(placed, "group", basis="place", return_fig=True)
+    assert figure is plt.gcf()
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["group, as assigned", "confidence"]
+
+
 def test_the_legend_covers_no_axes(placed):
     placed.obs["group"] = placed.obs["group"].cat.rename_categories([f"a long name of group {i}" for i in range(4)])
     axes = ace.pl.embedding(placed, "group", basis="place", show=False)

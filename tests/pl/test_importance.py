@@ -164,6 +164,18 @@ def test_symbols_and_chosen_groups(ranked):
     assert set(_genes(ax)) == {"SYM5", "SYM6"}
 
 
+def test_stems_are_cut_where_all_branches_are_far_from_the_leaves(ranked):
+    """The branches have most of the width, at whatever heights they meet."""
+    for lift in (0.0, 10.0):
+        linkage = np.array([[0, 3, 0.1 + lift, 2], [1, 2, 0.2 + lift, 2], [4, 5, 1.0 + lift, 4]])
+        ranked.uns["dendrogram_group"] = {"linkage": linkage}
+        tree = ace.pl.importance(ranked, show=False).figure.axes[1]
+        left, right = tree.get_xlim()
+        assert 0.0 <= left < 0.1 + lift
+        assert right > 1.0 + lift
+        assert (1.0 - 0.1) / (right - left) > 0.6
+
+
 def test_a_single_group_has_no_tree(ranked):
     ax = ace.pl.importance(ranked, groups=["b"], n_genes=3, show=False)
     assert _groups(ax) == ["b"]

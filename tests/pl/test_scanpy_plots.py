@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import anndata as ad
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 
@@ -148,6 +150,26 @@ def test_scanpys_ranking_by_the_sign_of_its_scores(ranked):
         assert list(figure.var_names) == expected
 
 
+@pytest.mark.parametrize(("kind", "options"), [("heatmap", {}), ("heatmap", {"swap_axes": True}), ("tracksplot", {})])
+def test_names_of_groups_of_few_cells_do_not_cover_each_other(ranked, kind, options):
+    """Groups of 37, 1, 1 and 1 of 40 cells, in this order: Scanpy's names are at the middle of each."""
+    codes = np.repeat([0, 1, 2, 3], [37, 1, 1, 1])
+    names = ["long name of a", "b", "longer name of c", "d"]
+    ranked.obs["group"] = pd.Categorical.from_codes(codes, list("abcd"))
+    ranked.rename_categories("group", names)
+    ax = _draw(kind, ranked, show=False, **options)["groupby_ax"]
+    plt.gcf().canvas.draw()
+    sideways = kind == "tracksplot" or bool(options)
+    labels = ax.get_xticklabels() if sideways else ax.get_yticklabels()
+    assert [label.get_text() for label in labels] == names
+    boxes = [label.get_window_extent() for label in labels]
+    for one, other in pairwise(boxes):
+        assert (one.x1 <= other.x0 + 0.5) if sideways else (one.y0 >= other.y1 - 0.5)
+    places = (ax.get_xticks() if sideways else ax.get_yticks()).tolist()
+    assert places[0] == pytest.approx(18.5)  # what is not in the way stays
+    assert max(places) <= 40
+
+
 def _texts(ax):
     return [text.get_text() for text in ax.texts if text.get_text()]
 
@@ -165,6 +187,7 @@ def test_scores_against_rank(ranked, direction, signs):
             assert y == pytest.approx(scores[text.get_text()])
             assert ax.get_ylim()[0] < y < ax.get_ylim()[1]
             found.add(np.sign(y))
+        assert not any(tick % 1 for tick in ax.get_xticks())
         assert any(np.allclose(line.get_ydata(), 0) for line in ax.lines)
     assert found - {0} == signs
 
@@ -184,10 +207,25 @@ def test_violins_of_each_group_on_axes_of_its_own(ranked):
     assert names == [["SYM4"], ["SYM9"], ["SYM4"], ["SYM9"]]
 
 
+def test_a_legend_says_whose_half_of_a_violin_is_whose(ranked):
+    axes = ace.pl.rank_genes_groups_violin(ranked, ["a", "b"], n_genes=2, show=False)
+    (legend,) = plt.gcf().legends
+    assert [text.get_text() for text in legend.get_texts()] == ["left: the group", "right: the others"]
+    for handle, leftmost in zip(legend.get_patches(), (True, False), strict=True):
+        for ax in axes:  # g0 or g5, the first gene, at 0
+            halves = [c for c in ax.collections if isinstance(c, mpl.collections.PolyCollection)]
+            (half,) = [c for c in halves if tuple(c.get_facecolor()[0]) == handle.get_facecolor()][:1]
+            points = half.get_paths()[0].vertices[:, 0]
+            assert (points.min() < -0.05) == leftmost
+            assert (points.max() > 0.05) != leftmost
+
+
 def test_violin_on_given_axes(ranked):
     _, ax = plt.subplots()
     assert ace.pl.rank_genes_groups_violin(ranked, ["a"], n_genes=2, ax=ax) == [ax]
     assert ax.get_title() == "a vs. rest"
+    assert len(ax.get_legend().get_texts()) == 2
+    assert not plt.gcf().legends
     with pytest.raises(ValueError, match=r"`ax`.*4 are asked for"):
         ace.pl.rank_genes_groups_violin(ranked, ax=ax)
 
@@ -253,7 +291,8 @@ class TestEveryPlot:
 
         def scanpys(adata, groups, **options):
             called.append(list(groups))
-            return [plt.figure().add_subplot()]
+            ax = plt.figure().add_subplot()
+            return {"groupby_ax": ax} if name in ("_heatmap", "_tracksplot") else [ax]
 
         names = [f"rank_genes_groups{n}" for n in ("", "_violin", *(f"_{kind}" for kind in GRIDS))]
         monkeypatch.setattr(sc.pl, "legacy", SimpleNamespace(**dict.fromkeys(names, scanpys)), raising=False)

@@ -20,11 +20,18 @@ KEYS = ["rank_genes_groups", "t-test"]
 SMALL = {"keys": KEYS, "n_genes": (1, 4, 9), "min_cells": 20, "k": 10}
 
 
+@pytest.fixture(scope="module")
+def ranked_once(shared, isolated):
+    """What `ranked` is a copy of; not to be changed."""
+    adata = isolated(shared)
+    sc.tl.rank_genes_groups(adata, "group", method="t-test", key_added="t-test")
+    return adata
+
+
 @pytest.fixture
-def ranked(explained):
+def ranked(ranked_once, isolated):
     """Explained, and ranked by Scanpy."""
-    sc.tl.rank_genes_groups(explained, "group", method="t-test", key_added="t-test")
-    return explained
+    return isolated(ranked_once)
 
 
 @pytest.fixture
@@ -354,15 +361,23 @@ WRONG = {
 }
 
 
+@pytest.fixture(scope="module")
+def with_traps(ranked_once, isolated):
+    """With a column and the rankings that the wrong arguments above refer to."""
+    adata = isolated(ranked_once)
+    adata.obs["half"] = pd.Categorical(np.where(np.arange(80) % 2, "A", "B"))
+    sc.tl.rank_genes_groups(adata, "group", groups=["B", "dendritic"], method="t-test", key_added="two")
+    sc.tl.rank_genes_groups(adata, "group", method="t-test", n_genes=3, key_added="short")
+    adata.uns["foreign"] = {**adata.uns["t-test"], "names": adata.uns["t-test"]["names"].copy()}
+    adata.uns["foreign"]["names"]["B"][2] = "elsewhere"
+    return adata
+
+
 @pytest.mark.parametrize(("arguments", "error", "words"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_arguments(ranked, unchanged, arguments, error, words):
-    ranked.obs["half"] = pd.Categorical(np.where(np.arange(80) % 2, "A", "B"))
-    sc.tl.rank_genes_groups(ranked, "group", groups=["B", "dendritic"], method="t-test", key_added="two")
-    sc.tl.rank_genes_groups(ranked, "group", method="t-test", n_genes=3, key_added="short")
-    ranked.uns["foreign"] = {**ranked.uns["t-test"], "names": ranked.uns["t-test"]["names"].copy()}
-    ranked.uns["foreign"]["names"]["B"][2] = "elsewhere"
-    with unchanged(ranked, error) as raised:
-        ace.tl.compare(ranked, **{"groupby": "group", **SMALL, **arguments})
+def test_wrong_arguments(with_traps, isolated, unchanged, arguments, error, words):
+    adata = isolated(with_traps)
+    with unchanged(adata, error) as raised:
+        ace.tl.compare(adata, **{"groupby": "group", **SMALL, **arguments})
     missing = [word for word in words if word not in str(raised.value)]
     assert not missing, f"{missing} not in: {raised.value}"
 

@@ -85,6 +85,17 @@ def test_the_encoder_reproduces_scanpys_coordinates(planted, prepare):
 
 
 @pytest.mark.usefixtures("no_training")
+def test_loadings_outside_the_mask_may_be_nan(planted):
+    """As older versions of Scanpy left them, in its own data too."""
+    _masked(planted)
+    outside = ~planted.var["some"].to_numpy()
+    assert not planted.varm["PCs"][outside].any()
+    planted.varm["PCs"][outside] = np.nan
+    ace.tl.embed(planted, encoder="pca")
+    assert set(planted.uns["ace"]["X_pca"]["genes"]) == set(planted.var_names[~outside])
+    np.testing.assert_allclose(_latent(planted), planted.obsm["X_pca"], atol=1e-4)
+
+
 def test_a_part_of_the_cells_keeps_its_coordinates(with_pca):
     """The means of the part are not those that Scanpy subtracted."""
     part = with_pca[with_pca.obs["group"] != "B"].copy()
