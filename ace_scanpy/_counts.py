@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from . import _matrix, _validate
+from . import _matrix, _tables, _validate
 from ._matrix import GeneMatrix
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ def choose(
 
 def _numbers(adata: AnnData, batch_key: str | None, batches: NDArray[Any]) -> NDArray[np.intp]:
     """Number of each cell's batch; raises for batches that the encoder does not know."""
-    if batch_key not in adata.obs:
+    if batch_key not in adata.obs.columns:
         msg = (
             f"The encoder reads the batch of each cell from obs[{batch_key!r}], which is not there. "
             f"Available keys: {_validate.listed(adata.obs.columns)}."
         )
         raise KeyError(msg)
-    named = adata.obs[batch_key].astype(str)
+    named = _tables.column(adata.obs, str(batch_key)).astype(str)
     numbers = pd.Index(batches).get_indexer(pd.Index(named))
     if (numbers < 0).any():
         msg = (

@@ -38,7 +38,7 @@ DEFAULT_MASK: Final = _Default()
 class GeneMatrix:
     """Cells by chosen genes of one matrix of an AnnData; nothing is copied until rows are asked for.
 
-    `var_names` are all genes of the matrix; `genes` are the columns that `rows` and `blocks` return.
+    `var_names` are all genes of the matrix; `genes` are the columns that are read.
     """
 
     quantity: ClassVar[str] = "expression"
