@@ -65,7 +65,9 @@ class Prefixes:
         moved, which = torch.bucketize(sizes - 1, places, right=True).unique_consecutive(return_inverse=True)
         # prefixes that end at the same moved gene, or before the next one, are the same perturbation
         last = torch.where(moved > 0, places[moved - 1], -1) if len(places) else moved - 1
-        parts = [self._flipped(self.deltas[contrast] * (self._place <= end[:, None]), contrast) for end in last.split(_BLOCK)]
+        parts = [
+            self._flipped(self.deltas[contrast] * (self._place <= end[:, None]), contrast) for end in last.split(_BLOCK)
+        ]
         return torch.cat(parts)[which]
 
     @torch.no_grad()

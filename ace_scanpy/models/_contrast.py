@@ -80,8 +80,7 @@ class Problem:
 
     def prox(self, eta: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then clip: exact for the L1 norm on a box that holds zero."""
-        shrunk = torch.sign(eta) * (eta.abs() - step).clamp_min(0.0)
-        return torch.minimum(torch.maximum(shrunk, self.lower), self.upper)
+        return (eta - eta.clamp(-step, step)).clamp(self.lower, self.upper)
 
 
 def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:

@@ -160,8 +160,9 @@ def explain(
         and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
-        (fewer where there are more than 32 groups, down to 20) that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
-        network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
+        that :math:`\delta` moves (fewer where there are more than 32 groups, down to 20); genes enough to move 95 % of
+        them in every contrast (0: none are); cells. Without a network `fidelity` is NaN, without a perturbation
+        `flip_rate` is NaN and `panel_size` 0.
     `contrast_target`, `contrast_rank` : int32, `contrast_delta` : float32
         Of ACE, but for equation 8, each contrast by itself, as :func:`ace_scanpy.get.contrasts` reads it: a row for
         each gene that is changed, with the number of the target (-1 in rows that fill up), the gene's row in `names`
