@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import _devices, _keys, _labels, _matrix, _records, _tables, _validate
+from .. import _devices, _keys, _labels, _matrix, _records, _tables, _threads, _validate
 from .._commit import Results
 from .._docs import document
 from .._record_kinds import AutoencoderRecord
@@ -167,8 +167,9 @@ def explain(
         and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
-        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
-        network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
+        that :math:`\delta` moves (fewer where there are more than 32 groups, down to 20); genes enough to move 95 % of
+        them in every contrast (0: none are); cells. Without a network `fidelity` is NaN, without a perturbation
+        `flip_rate` is NaN and `panel_size` 0.
     `contrast_target`, `contrast_rank` : int32, `contrast_delta` : float32
         Of ACE, but for equation 8, each contrast by itself, as :func:`ace_scanpy.get.contrasts` reads it: a row for
         each gene that is changed, with the number of the target (-1 in rows that fill up), the gene's row in `names`
@@ -267,6 +268,7 @@ def explain(
     return adata if copy else None
 
 
+@_threads.as_set()
 def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
     results = request.made or Results()
