@@ -211,6 +211,13 @@ def moments(matrix: GeneMatrix) -> GeneMoments:
     return GeneMoments(mean, std, low, high)
 
 
+def extremes(matrix: GeneMatrix) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Smallest and largest value of each gene, read by blocks."""
+    found = [(_reduced(block.min(axis=0)), _reduced(block.max(axis=0))) for _, block in matrix.blocks()]
+    low, high = zip(*found, strict=True)
+    return np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32)
+
+
 def _require_finite(stored: NDArray[np.floating], matrix: GeneMatrix) -> None:
     if not np.isfinite(stored).all():
         msg = f"`{matrix.where}` contains NaN or infinite values. Remove or impute them first."

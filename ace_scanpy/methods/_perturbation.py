@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,11 +29,12 @@ _REACH = 2.5
 WANTED = 0.95
 """Share of the cells that has to flip in every contrast."""
 # Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18.
-_STEPS = 60
-_WIDTH = 0.1
+SETTINGS: Any = {"flip_target": WANTED, "max_iter": 60, "smoothing": (0.1,)}
+"""How far the solver goes."""
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
+Values = TypeVar("Values", "NDArray[np.floating]", "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _explain_chunk(
     place, row, target = np.array(asked).T
     source = np.array(contrasts.groups)[row]
     lower, upper, difference = _reach(means, contrasts, row, target)
-    weight = 1.0 / (difference + _EPSILON) if weights == "adaptive" else np.ones_like(difference)
+    weight = adaptive_weights(difference) if weights == "adaptive" else np.ones_like(difference)
     solution = perturb(
         encoder,
         clustering,
@@ -162,9 +163,7 @@ def _explain_chunk(
         upper=torch.as_tensor(_REACH * upper).to(like),
         lam=lam,
         alpha=alpha,
-        flip_target=WANTED,
-        max_iter=_STEPS,
-        smoothing=(_WIDTH,),
+        **SETTINGS,
     )
     mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (
@@ -198,6 +197,11 @@ def _explain_chunk(
         if contrasts.objective == "rest"
         else Pairs(row, target, sparse.csr_matrix(deltas), flips.astype(float), distances(clustering)),
     )
+
+
+def adaptive_weights(difference: Values) -> Values:
+    """Weights that make a change cheap where groups differ, from the size of the difference of their means."""
+    return 1.0 / (difference + _EPSILON)
 
 
 def _reach(

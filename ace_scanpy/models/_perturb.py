@@ -104,7 +104,7 @@ def perturb(
     weights: Tensor | None = None,
     lower: Tensor | None = None,
     upper: Tensor | None = None,
-    lam: float | None = None,
+    lam: float | Sequence[float] | None = None,
     alpha: float = 1.0,
     flip_target: float = 0.95,
     max_iter: int = 300,
@@ -137,8 +137,9 @@ def perturb(
     lower, upper
         Bounds of :math:`\delta` with ``lower <= 0 <= upper``, same shape; None for no bound.
     lam
-        :math:`\lambda`; None for the smallest on a path from 10 to 1,000 that flips ``flip_target`` of the cells
-        (the last of the path where none does).
+        :math:`\lambda`, or a rising path of which the smallest is taken that flips ``flip_target`` of the cells (the
+        last where none does); None for one from 10 to 1,000. For a single cell begin lower, near the smallest that
+        moves it: much beyond, the hinge is so steep that the solver stops ahead of the optimum.
     alpha
         Margin :math:`\alpha`; the paper uses 1.
     flip_target
@@ -164,6 +165,7 @@ def perturb(
     lower = like.new_full(shape, -torch.inf) if lower is None else lower
     upper = like.new_full(shape, torch.inf) if upper is None else upper
     size = max(1, _MEMORY // (8 * like[0].numel() + 16 * encoder.n_genes))
+    path = (float(lam),) if isinstance(lam, (int, float)) else tuple(_LAMBDA_PATH if lam is None else lam)
     solutions = []
     for part in torch.arange(len(source), device=like.device).split(size):
         problem = Problem(
@@ -179,21 +181,21 @@ def perturb(
             lower=lower[part] * weights[part],
             upper=upper[part] * weights[part],
         )
-        solutions.append(_solve(problem, lam, flip_target, max_iter, smoothing))
+        solutions.append(_solve(problem, path, flip_target, max_iter, smoothing))
     return Perturbation.joined(solutions)
 
 
 @torch.no_grad()
 def _solve(
-    problem: Problem, lam: float | None, flip_target: float, max_iter: int, smoothing: Sequence[float]
+    problem: Problem, path: Sequence[float], flip_target: float, max_iter: int, smoothing: Sequence[float]
 ) -> Perturbation:
     eta = torch.zeros_like(problem.gene_weight)
-    lams = eta.new_full((len(eta),), _LAMBDA_PATH[0] if lam is None else lam)
+    lams = eta.new_full((len(eta),), path[0])
     todo = torch.arange(len(eta), device=eta.device)
-    if lam is None:
+    if len(path) > 1:
         todo = todo[_flip_rate(problem, eta) < flip_target]
     n_iter = 0
-    for value in _LAMBDA_PATH if lam is None else (lam,):
+    for value in path:
         if not len(todo):
             break
         lams[todo] = value
