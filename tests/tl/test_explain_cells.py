@@ -106,10 +106,10 @@ def write_and_read(adata, path):
 
 
 def assert_same_changes(adata, expected, cells):
-    """Equally good, and mostly the same: a batch of other cells rounds otherwise, and optima are flat."""
+    """Equally good, and nearly the same: a batch of other cells rounds otherwise, and optima are flat."""
     found, wanted = (a.layers["ace_delta"].toarray()[list(cells)] for a in (adata, expected))
     apart = np.abs(found - wanted).sum(axis=1) / np.abs(wanted).sum(axis=1)
-    assert np.median(apart) < 0.005
+    assert np.median(apart) < 0.02
     found, wanted = (a.obs.iloc[list(cells)].filter(like="ace_delta_") for a in (adata, expected))
     for name in ("ace_delta_target", "ace_delta_flipped"):
         pd.testing.assert_series_equal(found[name], wanted[name])
@@ -230,7 +230,7 @@ def test_settings_are_those_of_the_ranking(explained, solved):
     for key, arguments in {"plain": {"weights": "uniform"}, "far": {"alpha": 6.0}}.items():
         ace.tl.explain(explained, "group", key_added=key, **arguments)
         ace.tl.explain_cells(explained, "group", cells=cells, key=key, key_added=key)
-    assert explained.obs["far_size"][cells].mean() > 1.05 * solved.obs["ace_delta_size"][cells].mean()
+    assert explained.obs["far_size"].iloc[cells].mean() > 1.05 * solved.obs["ace_delta_size"].iloc[cells].mean()
     scale = explained.to_df().std().replace(0.0, np.inf)
     means = (explained.to_df() / scale).groupby(explained.obs["group"], observed=True).mean()
     own, target = logits(explained).idxmax(axis=1), explained.obs["plain_target"].astype(object)
