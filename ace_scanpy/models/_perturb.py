@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._encoder import Encoder
     from ._prototypes import NeuralizedClustering
 
-_LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
+LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
 _HOPELESS = 0.5  # of the wanted share of flips
 _MEMORY = 2**24  # floats; what is worked on at a time stays near the processor's caches
 
@@ -105,7 +105,7 @@ def perturb(
     weights: Tensor | None = None,
     lower: Tensor | None = None,
     upper: Tensor | None = None,
-    lam: float | None = None,
+    lam: float | Sequence[float] | None = None,
     alpha: float = 1.0,
     flip_target: float = 0.95,
     max_iter: int = 300,
@@ -140,8 +140,9 @@ def perturb(
     lower, upper
         Bounds of :math:`\delta` with ``lower <= 0 <= upper``, same shape; None for no bound.
     lam
-        :math:`\lambda`; None for the smallest on a path from 10 to 1,000 that flips ``flip_target`` of the cells
-        (the last of the path where none does).
+        :math:`\lambda`, or a rising path of which the smallest is taken that flips ``flip_target`` of the cells (the
+        last where none does); None for one from 10 to 1,000. For a single cell begin lower, near the smallest that
+        moves it: much beyond, the hinge is so steep that the solver stops ahead of the optimum.
     alpha
         Margin :math:`\alpha`; the paper uses 1.
     flip_target
@@ -168,6 +169,7 @@ def perturb(
     upper = like.new_full(shape, torch.inf) if upper is None else upper
     per_cell = like.shape[-1] + len(clustering.prototypes)
     size = max(1, _MEMORY // (8 * like.shape[1] * per_cell + 16 * encoder.n_genes))
+    path = (float(lam),) if isinstance(lam, (int, float)) else tuple(LAMBDA_PATH if lam is None else lam)
     solutions = []
     for part in torch.arange(len(source), device=like.device).split(size):
         problem = Problem(
@@ -183,20 +185,20 @@ def perturb(
             lower=lower[part] * weights[part],
             upper=upper[part] * weights[part],
         )
-        solutions.append(_solve(problem, lam, flip_target, max_iter, smoothing))
+        solutions.append(_solve(problem, path, flip_target, max_iter, smoothing))
     return Perturbation.joined(solutions)
 
 
 @torch.no_grad()
 def _solve(
-    problem: Problem, lam: float | None, flip_target: float, max_iter: int, smoothing: Sequence[float]
+    problem: Problem, path: Sequence[float], flip_target: float, max_iter: int, smoothing: Sequence[float]
 ) -> Perturbation:
     eta = torch.zeros_like(problem.gene_weight)
-    lams = eta.new_full((len(eta),), _LAMBDA_PATH[0] if lam is None else lam)
+    lams = eta.new_full((len(eta),), path[0])
     todo = torch.arange(len(eta), device=eta.device)
-    if lam is None:
+    if len(path) > 1:
         todo = todo[_flip_rate(problem, eta) < flip_target]
-    n_iter, path = 0, _LAMBDA_PATH if lam is None else (lam,)
+    n_iter = 0
     for value in path:
         if not len(todo):
             break

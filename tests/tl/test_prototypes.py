@@ -12,9 +12,9 @@ from sklearn.datasets import make_moons
 
 import ace_scanpy as ace
 from ace_scanpy import _labels, _neuralized
+from ace_scanpy._explained import Explained
 from ace_scanpy.methods import distances
 from ace_scanpy.models import NeuralizedClustering
-from ace_scanpy.pl._explained import Explained
 
 PCA = {"use_rep": "X_pca"}
 NAMES = ["upper/1", "нижняя", "far"]
