@@ -154,7 +154,7 @@ def draw(images: Images, change: Tensor, side: int, path: Path) -> None:
         for number, values in enumerate(shown):
             ax = figure.add_subplot(grid[place // columns, 4 * (place % columns) + number])
             scale = {"cmap": "RdBu_r", "vmin": -1} if number == 1 else {"cmap": "gray_r", "vmin": 0}
-            drawn = ax.imshow(values.reshape(side, side), vmax=1, **scale)
+            drawn = ax.imshow(values.reshape(side, side).numpy(), vmax=1, **scale)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_color("0.8")
             axes.append(ax)
