@@ -56,12 +56,14 @@ class OnDevice(torch.Tensor):
 
 
 class _FromValues(TorchFunctionMode):
-    """`torch.tensor` and `torch.as_tensor` know the device `meta` and would forget the values."""
+    """Values that torch itself would forget on `meta`: those of new tensors, and of lists that are an index."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         keywords = dict(keywords or {})
         if function in (torch.tensor, torch.as_tensor) and torch.device(keywords.get("device") or "cpu") == DEVICE:
             return function(*arguments, **{**keywords, "device": "cpu"}).to(DEVICE)
+        if function is torch.Tensor.__getitem__ and isinstance(arguments[1], list):
+            arguments = arguments[0], torch.tensor(arguments[1])
         return function(*arguments, **keywords)
 
 
@@ -90,7 +92,7 @@ class FakeDevice(TorchDispatchMode):
                 for value in tree_flatten(found)[0]
                 if type(value) is torch.Tensor and value.dtype.is_floating_point
             ]
-            self.elsewhere[function.overloadpacket.__name__] += sum(tensor.numel() for tensor in made)
+            self.elsewhere[function.overloadpacket.__name__] += sum(tensor.numel() for tensor in made if tensor.dim())
         return found
 
 
