@@ -52,10 +52,12 @@ SIZES = (
     (2_000, 20_000, 8),
     (2_000, 20_000, 30),
 )
+ORIGINAL = 2_000, 1_838, 5_000  # cells, genes, steps
+QUICK_ORIGINAL = 300, 60, 20
 QUICK_SIZES = ((300, 60, 3), (300, 60, 5))
 WARM_UP_CELLS = 200
 GROUPBY = "group"
-SIZE = ["cells", "genes", "groups"]
+SIZE, MEASURED = ["cells", "genes", "groups"], ["seconds", "processor", "MiB"]
 EMBED, FIT, EXPLAIN, SHAP = "ACE embed", "ACE explain, first", "ACE explain", "gradient SHAP"
 
 
@@ -136,29 +138,33 @@ def in_a_process(step: str, path: Path) -> dict[str, Any]:
 
 
 def table_of(
-    sizes: Iterable[tuple[int, int, int]], data: Path, run: Callable[[str, Path], dict[str, Any]]
+    sizes: Iterable[tuple[int, int, int]],
+    steps: Iterable[str],
+    data: Path,
+    run: Callable[[str, Path], dict[str, Any]],
 ) -> pd.DataFrame:
     """One row per size and step."""
     rows: list[dict[str, Any]] = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             resample(data, *size).write_h5ad(Path(folder) / "data.h5ad")
-            for step in STEPS:
+            for step in steps:
                 row = {**dict(zip(SIZE, size, strict=True)), **run(step, Path(folder))}
                 rows.append(row)
-                print(*size, step, f"{row.get('processor', float('nan')):.2f} s", row.get("note", ""), flush=True)
-    return pd.DataFrame(rows)
+                figures = (f"{row[name]:.2f} {name}" for name in MEASURED if name in row)
+                print(*size, step, *figures, row.get("note", ""), flush=True)
+    return pd.DataFrame(rows, columns=[*SIZE, "step", *MEASURED, "top", "flip_rate", "note"])
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
     """ACE beside its rivals, in processor seconds, one row per size."""
-    wide = table.pivot_table(index=SIZE, columns="step", values="processor", sort=False)
+    wide = table.pivot_table(index=SIZE, columns="step", values="processor", sort=False).reindex(columns=list(STEPS))
     return pd.DataFrame(
         {
             "(embed + first explain) / (PCA + Wilcoxon)": (wide[EMBED] + wide[FIT]) / (wide["PCA"] + wide["Wilcoxon"]),
             "explain / Wilcoxon": wide[EXPLAIN] / wide["Wilcoxon"],
             "explain / illico": wide[EXPLAIN] / wide["illico"],
-            "SHAP / explain": wide[SHAP] / wide[EXPLAIN] if SHAP in wide else np.nan,
+            "SHAP / explain": wide[SHAP] / wide[EXPLAIN],
         }
     ).reset_index()
 
@@ -167,7 +173,8 @@ def quality(table: pd.DataFrame, data: Path) -> pd.DataFrame:
     """How good the panels of each number of cells are on the real cells."""
     real = ad.read_h5ad(data / "pbmc3k_lognorm.h5ad")
     rows = []
-    for row in table[(table["step"] == EXPLAIN) & (table["groups"] == 8) & (table["genes"] == 1_838)].itertuples():
+    explained = table[(table["groups"] == 8) & (table["genes"] == real.n_vars)].dropna(subset="top")
+    for row in explained.itertuples():
         names = np.rec.fromarrays([np.array(genes) for genes in row.top.values()], names=list(row.top))
         rows.append({"cells": row.cells, **judge(real, "louvain", names)})
     return pd.DataFrame(rows)
@@ -198,6 +205,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--most", type=int, default=SIZES[3][0], help="no size with more cells than this")
     arguments.add_argument("--only", nargs="+", metavar="SIZE", help="these sizes alone, such as 10000x2000x200")
+    arguments.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="these steps alone")
     arguments.add_argument("--quick", action="store_true", help="two tiny sizes, in one process")
     arguments.add_argument("--jobs", type=int, default=1, help=argparse.SUPPRESS)  # as its neighbours have
     arguments.add_argument("--step", help=argparse.SUPPRESS)
@@ -211,16 +219,17 @@ def main() -> None:
     sizes = QUICK_SIZES if given.quick else [size for size in SIZES if size[0] <= given.most]
     if given.only is not None:
         sizes = [tuple(int(part) for part in size.split("x")) for size in given.only]
-    table = table_of(sizes, given.data, run_step if given.quick else in_a_process)
-    original = against_the_original(given.data, n_steps=20 if given.quick else 5_000)
+    table = table_of(sizes, given.steps, given.data, run_step if given.quick else in_a_process)
+    original = against_the_original(given.data, *(QUICK_ORIGINAL if given.quick else ORIGINAL))
     judged = quality(table, given.data)
-    table.drop(columns="top", errors="ignore").to_csv(given.out / "scale.csv", index=False, float_format="%.4f")
+    table.drop(columns="top").to_csv(given.out / "scale.csv", index=False, float_format="%.4f")
     draw(table, given.out / "scale.png")
-    shown = table[[*SIZE, "step", "seconds", "processor", "MiB"]]
+    notes = [f"- {row.step}: {row.note}" for row in table.itertuples() if isinstance(row.note, str)]
     parts = [
         "# Cost against cells, genes and groups",
         header("python benchmarks/scale.py", "0", time.perf_counter() - start),
-        markdown(shown, 2),
+        markdown(table[[*SIZE, "step", *MEASURED]], 2),
+        *notes,
         markdown(ratios(table), 2),
         "ACE's solver beside one perturbation per cell by subgradient steps, on the same contrasts and cells:",
         markdown(original, 2),
