@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 
 import ace_scanpy as ace
 from ace_scanpy import _labels
-from ace_scanpy.pl._explained import Explained
+from ace_scanpy._explained import Explained
 
 TOP = 18
 
