@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._encoder import Encoder
     from ._prototypes import NeuralizedClustering
 
-LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
+_LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
 _HOPELESS = 0.5  # of the wanted share of flips
 _MEMORY = 2**24  # floats; what is worked on at a time stays near the processor's caches
 
@@ -169,7 +169,7 @@ def perturb(
     upper = like.new_full(shape, torch.inf) if upper is None else upper
     per_cell = like.shape[-1] + len(clustering.prototypes)
     size = max(1, _MEMORY // (8 * like.shape[1] * per_cell + 16 * encoder.n_genes))
-    path = (float(lam),) if isinstance(lam, (int, float)) else tuple(LAMBDA_PATH if lam is None else lam)
+    path = (float(lam),) if isinstance(lam, (int, float)) else tuple(_LAMBDA_PATH if lam is None else lam)
     solutions = []
     for part in torch.arange(len(source), device=like.device).split(size):
         problem = Problem(
