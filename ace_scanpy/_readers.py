@@ -33,6 +33,8 @@ _WINDOW = 32  # blocks that a dask cluster has at a time
 def reader(values: Any, where: str) -> Reader:
     """What reads this matrix, called `where` in messages; raises for a storage whose rows cannot be read."""
     if sparse.issparse(values):
+        if values.format == "csr":
+            return ByCell(values)
         return ByGene(values) if values.format == "csc" and values.has_sorted_indices else InMemory(values)
     if isinstance(values, np.ndarray):
         return InMemory(values)
@@ -73,7 +75,7 @@ class Reader:
 
 
 class InMemory(Reader):
-    """A numpy array or CSR matrix; a CSC matrix whose columns are not sorted, too, but slowly."""
+    """A numpy array; a CSC matrix whose columns are not sorted, too, but slowly."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -82,6 +84,25 @@ class InMemory(Reader):
         if genes is None or sparse.issparse(self.values) or isinstance(cells, slice):
             return _float32(_chosen(self.values[cells], genes))
         return _float32(self.values[np.ix_(cells, genes)])  # without a copy of the other genes
+
+
+class ByCell(Reader):
+    """A CSR matrix in memory.
+
+    SciPy would first convert all of its indices where they are of another type than `indptr`, as in large files.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def rows(self, cells: Cells, genes: Genes) -> Any:
+        numbers = np.arange(*cells.indices(self.values.shape[0])) if isinstance(cells, slice) else cells
+        starts, stops = self.values.indptr[numbers], self.values.indptr[numbers + 1]
+        taken = np.repeat(starts, stops - starts) + _counting(stops - starts)
+        indptr = np.concatenate([[0], np.cumsum(stops - starts)])
+        shape = (len(numbers), self.values.shape[1])
+        block = sparse.csr_matrix((self.values.data[taken], self.values.indices[taken], indptr), shape=shape)
+        return _float32(_chosen(block, genes))
 
 
 class ByGene(Reader):

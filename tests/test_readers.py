@@ -42,6 +42,8 @@ def _chunks(x, rows, columns):
 
 
 STORAGES = {
+    "csr": lambda x, _: sparse.csr_matrix(x),
+    "csr, indices of two types": lambda x, _: _two_types(x),
     "csc": lambda x, _: sparse.csc_matrix(x),
     "csc_array": lambda x, _: sparse.csc_array(x),
     "unsorted csc": lambda x, _: _unsorted(x),
@@ -54,6 +56,13 @@ STORAGES = {
     "dask csc": lambda x, _: _chunks(sparse.csc_matrix(x), 70, N_GENES),
     "dask dense": lambda x, _: _chunks(x, 33, 5),
 }
+
+
+def _two_types(x):
+    """As anndata reads a file whose `indptr` is int64."""
+    made = sparse.csr_matrix(x)
+    made.indptr = made.indptr.astype(np.int64)
+    return made
 
 
 def _unsorted(x):
