@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from _rankings import listed
 from _report import header, markdown, parse, parser, write
 from joblib import Parallel, delayed
 from panels import SIZES, judge, log_normalised
@@ -152,7 +153,7 @@ def measure(
         sizes = [int(entry["n_cells"][group][0]) for group in groups]
         fidelity = np.average([entry["fidelity"][group][0] for group in groups], weights=sizes)
         row = {"data": name, "groups": groupby, "encoder": encoder, "seed": seed, "fidelity": float(fidelity)}
-        row |= {"r2": adata.uns["ace"][use_rep].get("r2", np.nan), **judge(adata, groupby, entry["names"])}
+        row |= {"r2": adata.uns["ace"][use_rep].get("r2", np.nan), **judge(adata, groupby, listed(entry["names"]))}
         rows.append({**row, "embed_seconds": embed_seconds, "explain_seconds": seconds})
     return rows
 

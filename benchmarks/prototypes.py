@@ -16,6 +16,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from _rankings import listed
 from _report import header, markdown, parse, parser, write
 from panels import SIZES, judge, log_normalised, pbmc68k
 
@@ -66,7 +67,7 @@ def run(name: str, adata: AnnData, groupby: str, n_seeds: int) -> Iterator[dict[
                 "number": int(np.sum(entry["n_prototypes"].tolist()[0])),
                 "fidelity": float(np.average(entry["fidelity"].tolist()[0], weights=cells)),
                 "held_out": entry["params"]["held_out_fidelity"],
-                **judge(fresh, groupby, entry["names"]),
+                **judge(fresh, groupby, listed(entry["names"])),
                 "panel_size": float(np.mean(entry["panel_size"].tolist()[0])),
                 "processor_seconds": seconds,
             }

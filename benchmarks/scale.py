@@ -175,8 +175,7 @@ def quality(table: pd.DataFrame, data: Path) -> pd.DataFrame:
     rows = []
     explained = table[(table["groups"] == 8) & (table["genes"] == real.n_vars)].dropna(subset="top")
     for row in explained.itertuples():
-        names = np.rec.fromarrays([np.array(genes) for genes in row.top.values()], names=list(row.top))
-        rows.append({"cells": row.cells, **judge(real, "louvain", names)})
+        rows.append({"cells": row.cells, **judge(real, "louvain", row.top)})
     return pd.DataFrame(rows)
 
 

@@ -93,6 +93,7 @@ def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective)
     asked = source if objective == "rest" else target
     where = asked.view(-1, 1, 1).expand(*scores.shape[:2], 1)
     if objective == "targeted":  # of one logit, equation 5 as it stands costs a third of all of them
+        scores = scores - scores.detach().amax(dim=-1, keepdim=True)  # or what is large would cancel
         return 2 * (scores.scatter(-1, where, -torch.inf).logsumexp(dim=-1) - scores.gather(-1, where).squeeze(-1))
     logits = logits_from_scores(scores)
     own = logits.gather(-1, where).squeeze(-1)
