@@ -23,8 +23,6 @@ _GROWTH = 1.2
 _SHRINK = 0.5
 _MOST_HALVINGS = 30
 _FIRST_STEP = 0.1
-_DECREASE = 1e-4  # of the objective, per squared move over twice the step length
-_MOST_GROWTH = 10.0
 _LARGEST_STEP = 1e4
 
 N_COARSE = _COARSE_STEPS
@@ -51,28 +49,11 @@ class State:
 
 
 def coarse(problem: Problem, eta: Tensor, lam: Tensor) -> State:
-    """A few steps with a wide hinge, whose lengths are those of Barzilai and Borwein (SpaRSA, Wright et al. 2009).
-
-    One forward pass serves the test of a step and the next gradient: half of what an accelerated step costs.
-    """
-    width, step = _COARSE_WIDTH * problem.alpha, torch.full_like(lam, _FIRST_STEP).unsqueeze(1)
-    value, slope, rounding = problem.value_and_gradient(eta, lam, width)
-    value = value + eta.abs().sum(dim=1)
+    """A few steps with a wide hinge."""
+    state = State.at_rest(eta, torch.full_like(lam, _FIRST_STEP).unsqueeze(1))
     for _ in range(_COARSE_STEPS):
-        new = problem.prox(eta.addcmul(slope, step, value=-1), step)
-        new_value, new_slope, _ = problem.value_and_gradient(new, lam, width)
-        new_value = new_value + new.abs().sum(dim=1)
-        move = new - eta
-        square = vecdot(move, move).unsqueeze(1)
-        enough = new_value <= value + rounding - _DECREASE / 2 * (square / step).squeeze(1)
-        taken = enough.unsqueeze(1)  # False for a value that is not a number
-        curvature = vecdot(move, new_slope - slope).unsqueeze(1)
-        longest = (_MOST_GROWTH * step).clamp_max(_LARGEST_STEP)
-        spectral = torch.where(curvature > 0, torch.minimum(square / curvature, longest), longest)
-        step = torch.where(taken, spectral, _SHRINK * step)
-        eta, slope = torch.where(taken, new, eta), torch.where(taken, new_slope, slope)
-        value = torch.where(enough, new_value, value)
-    return State.at_rest(eta, step)
+        state = _advance(problem, state, lam, _COARSE_WIDTH * problem.alpha)
+    return state
 
 
 def refine(
