@@ -146,7 +146,10 @@ def layer(prototypes: Tensor, groups: Tensor, sharpness: Tensor | float) -> tupl
 def pool(each: Tensor, n_groups: int) -> Tensor:
     """From the value of each row of `layer`, last axis, to that of each group."""
     each = each.unflatten(-1, (n_groups, -1))
-    return each.squeeze(-1) if each.shape[-1] == 1 else each.logsumexp(dim=-1)
+    if each.shape[-1] == 1:
+        return each.squeeze(-1)
+    largest = each.detach().amax(dim=-1, keepdim=True)  # has no gradient, which halves the time of torch's logsumexp
+    return (each - largest).exp().sum(dim=-1).log() + largest.squeeze(-1)
 
 
 def logits_from_scores(scores: Tensor) -> Tensor:
