@@ -43,29 +43,35 @@ class LogCounts(GeneMatrix):
         return replace(self, batch=None, n_batches=0)
 
     def rows(self, cells: NDArray[np.intp] | slice) -> Any:
-        batch = None if self.batch is None else self.batch[cells]
-        return _logged(super().rows(cells), batch, self.n_batches)
+        counts = super().rows(cells)
+        return _logged(counts) if self.batch is None else _with_batch(self.n_batches, counts, self.batch[cells])
 
     def mapped(self, function: Callable[..., T], *per_cell: NDArray[Any]) -> Iterator[T]:
-        batch = np.full(self.n_cells, -1) if self.batch is None else self.batch
-        return super().mapped(partial(_of_logged, function, self.n_batches), batch, *per_cell)
+        if self.batch is None:
+            return super().mapped(partial(_of_logged, function), *per_cell)
+        return super().mapped(partial(_of_both, function, self.n_batches), self.batch, *per_cell)
 
 
-def _of_logged(
+def _logged(counts: Any) -> Any:
+    return counts.log1p() if sparse.issparse(counts) else np.log1p(counts)
+
+
+def _with_batch(n_batches: int, counts: Any, batch: NDArray[np.intp]) -> Any:
+    """log(1 + counts) with the indicators of the cells' batches behind."""
+    indicators = np.eye(n_batches, dtype=np.float32)[batch]
+    if sparse.issparse(counts):
+        return sparse.hstack([_logged(counts), sparse.csr_matrix(indicators)], format="csr")
+    return np.hstack([_logged(counts), indicators])
+
+
+def _of_logged(function: Callable[..., T], counts: Any, *per_cell: NDArray[Any]) -> T:
+    return function(_logged(counts), *per_cell)
+
+
+def _of_both(
     function: Callable[..., T], n_batches: int, counts: Any, batch: NDArray[np.intp], *per_cell: NDArray[Any]
 ) -> T:
-    return function(_logged(counts, batch if n_batches else None, n_batches), *per_cell)
-
-
-def _logged(counts: Any, batch: NDArray[np.intp] | None, n_batches: int) -> Any:
-    """log(1 + counts), with the indicators of each cell's batch behind the genes."""
-    logged = counts.log1p() if sparse.issparse(counts) else np.log1p(counts)
-    if batch is None:
-        return logged
-    indicators = np.eye(n_batches, dtype=np.float32)[batch]
-    if sparse.issparse(logged):
-        return sparse.hstack([logged, sparse.csr_matrix(indicators)], format="csr")
-    return np.hstack([logged, indicators])
+    return function(_with_batch(n_batches, counts, batch), *per_cell)
 
 
 def choose(

@@ -15,6 +15,10 @@ STANDARDIZE = "standardize"
 REP = "X_ace"
 CLUSTER = "ace_cluster"
 RANKING = "rank_genes_groups"
+CELLS = "ace_delta"
+"""``layers`` entry with the change of each cell."""
+PER_CELL = ("target", "flipped", "n_genes", "size")
+"""What `obs` says of each such change."""
 FITS = "fits"
 """Entry of an encoder record with the copies that were fitted to labels."""
 
@@ -25,6 +29,11 @@ RESERVED_RECORDS = frozenset({STANDARDIZE})
 def confidence(cluster_key: str) -> str:
     """``obs`` column with the confidence of an assignment."""
     return f"{cluster_key}_confidence"
+
+
+def of_cells(key: str, name: str) -> str:
+    """``obs`` column with one of `PER_CELL`."""
+    return f"{key}_{name}"
 
 
 def colors(groupby: str) -> str:

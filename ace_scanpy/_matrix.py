@@ -230,6 +230,16 @@ def moments(matrix: GeneMatrix) -> GeneMoments:
     return GeneMoments(mean, std, low, high)
 
 
+def extremes(matrix: GeneMatrix) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Smallest and largest value of each gene, read by blocks."""
+    low, high = zip(*matrix.mapped(_extremes_of_block), strict=True)
+    return np.min(low, axis=0).astype(np.float32), np.max(high, axis=0).astype(np.float32)
+
+
+def _extremes_of_block(block: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return _reduced(block.min(axis=0)), _reduced(block.max(axis=0))
+
+
 class _BlockMoments(NamedTuple):
     n_cells: int
     integers: bool
@@ -245,8 +255,7 @@ def _moments_of_block(block: Any) -> _BlockMoments | None:
     if not np.isfinite(stored).all():
         return None
     integers = bool((stored == np.rint(stored)).all())
-    low, high = _reduced(block.min(axis=0)), _reduced(block.max(axis=0))
-    return _BlockMoments(block.shape[0], integers, *_centred_squares(block), low, high)
+    return _BlockMoments(block.shape[0], integers, *_centred_squares(block), *_extremes_of_block(block))
 
 
 def _not_finite(matrix: GeneMatrix) -> str:

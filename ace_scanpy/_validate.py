@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 _SHOWN = 20
 
@@ -70,6 +71,49 @@ def obs_key(adata: AnnData, name: str, key: object) -> str:
         msg = f"`{name}`={key!r} not found in `adata.obs`. Available keys: {listed(adata.obs.columns)}."
         raise KeyError(msg)
     return key
+
+
+def cells(adata: AnnData, name: str, wanted: object) -> NDArray[np.intp]:
+    """Sorted positions of the cells that ``wanted`` names as ``adata[wanted]`` takes them; None for all.
+
+    Names, a boolean mask, integer positions, a slice or a single one of them; raise where there is no such cell.
+    """
+    everything = np.arange(adata.n_obs)
+    if wanted is None or isinstance(wanted, slice):
+        found = everything if wanted is None else everything[wanted]
+    else:
+        several = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
+        found = _positions(adata, name, pd.Series(several).to_numpy())
+    if not len(found):
+        msg = f"`{name}` names no cell."
+        raise ValueError(msg)
+    return np.unique(found)
+
+
+def _positions(adata: AnnData, name: str, values: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions from a mask, from positions or from names."""
+    if values.dtype == bool:
+        if values.shape != (adata.n_obs,):
+            msg = f"`{name}` is a mask of shape {values.shape}, but `adata` has {adata.n_obs} cells."
+            raise ValueError(msg)
+        return np.flatnonzero(values)
+    if np.issubdtype(values.dtype, np.integer):
+        outside = (values < -adata.n_obs) | (values >= adata.n_obs)
+        if outside.any():
+            msg = f"`{name}` has positions outside the {adata.n_obs} cells of `adata`: {listed(values[outside])}."
+            raise KeyError(msg)
+        return np.arange(adata.n_obs)[values]
+    if not adata.obs_names.is_unique:
+        msg = f"`{name}` are names, but those of `adata` repeat. Call `adata.obs_names_make_unique()` first."
+        raise ValueError(msg)
+    found = adata.obs_names.get_indexer(pd.Index(values))
+    if (found < 0).any():
+        msg = (
+            f"`{name}` not found in `adata.obs_names`: {listed(values[found < 0])}. "
+            f"Available cells: {listed(adata.obs_names)}."
+        )
+        raise KeyError(msg)
+    return found
 
 
 def applicable(

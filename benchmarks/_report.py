@@ -25,6 +25,7 @@ PACKAGES = (
     "cosg",
     "nsforest",
     "illico",
+    "foolbox",
 )
 
 

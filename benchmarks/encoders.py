@@ -214,7 +214,8 @@ def main() -> None:
     missing = table.loc[table["note"].notna(), ["encoder", "note"]].drop_duplicates()
     command = "python benchmarks/encoders.py" + " --quick" * given.quick
     packages = ("scvi-tools", "harmonypy", "umap-learn", "igraph")
-    heading = header(command, f"0 to {n_seeds - 1}, the median", time.perf_counter() - start, packages)
+    seeds = "0" if n_seeds == 1 else f"0 to {n_seeds - 1}, the median"
+    heading = header(command, seeds, time.perf_counter() - start, packages)
     notes = "\n".join(f"- {row.encoder}: {row.note}" for row in missing.itertuples())
     write(given.out, "encoders", [heading, markdown(medians, 4), *([notes] if notes else [])])
 

@@ -10,9 +10,11 @@ from ._grs import relevance
 from ._jsd import jsd
 from ._perturbation import Explanation, explain
 from ._scores import GeneScores
+from ._single_cells import CellChanges, explain_cells
 
 __all__ = [
     "Attribution",
+    "CellChanges",
     "Contrasts",
     "Explanation",
     "GeneScores",
@@ -22,6 +24,7 @@ __all__ = [
     "distances",
     "expected_gradients",
     "explain",
+    "explain_cells",
     "gce",
     "jsd",
     "nearest",

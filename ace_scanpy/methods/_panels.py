@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..models import Encoder, NeuralizedClustering, Objective
 
-_BLOCK = 16
+_BLOCK = 64  # prefixes at a time
 
 
 @dataclass(frozen=True)
@@ -60,37 +60,54 @@ class Prefixes:
 
     @torch.no_grad()
     def rates(self, contrast: int, sizes: Tensor) -> Tensor:
-        """Share of the cells that prefixes of these sizes flip in one contrast."""
-        cut = self.deltas[contrast] * (self._place < sizes.unsqueeze(1))
-        moved = self.encoder.tail(self.cells + self.encoder.shift(cut).unsqueeze(1))
-        scores = self.clustering.scores(moved).flatten(0, 1)[None]
-        source = torch.full_like(self.targets[:1], self.source)
-        flips = is_flipped(scores, source, self.targets[contrast : contrast + 1], self.objective)
-        return flips.view(len(sizes), len(self.cells)).float().mean(dim=1)
+        """Share of the cells that prefixes of these sizes, ascending, flip in one contrast."""
+        places = self._place[self.deltas[contrast].nonzero().squeeze(1)].sort().values
+        moved, which = torch.bucketize(sizes - 1, places, right=True).unique_consecutive(return_inverse=True)
+        # prefixes that end at the same moved gene, or before the next one, are the same perturbation
+        last = torch.where(moved > 0, places[moved - 1], -1) if len(places) else moved - 1
+        parts = [
+            self._flipped(self.deltas[contrast] * (self._place <= end[:, None]), contrast) for end in last.split(_BLOCK)
+        ]
+        return torch.cat(parts)[which]
+
+    @torch.no_grad()
+    def at(self, size: int) -> Tensor:
+        """Share of the cells that the prefix of this size flips in each contrast."""
+        cut = self.deltas * (self._place < size)
+        parts = torch.arange(len(cut), device=cut.device).split(_BLOCK)
+        return torch.cat([self._flipped(cut[part], part) for part in parts])
+
+    def _flipped(self, delta: Tensor, contrast: int | Tensor) -> Tensor:
+        """Share of the cells that each row of `delta` flips, its contrast given, or one for all."""
+        moved = self.encoder.tail(self.cells + self.encoder.shift(delta).unsqueeze(1))
+        targets = self.targets[contrast].expand(len(delta))
+        flips = is_flipped(
+            self.clustering.scores(moved), torch.full_like(targets, self.source), targets, self.objective
+        )
+        return flips.float().mean(dim=1)
 
     def worst(self, sizes: Tensor) -> Tensor:
-        """The same in whichever contrast is the smallest."""
+        """As `rates`, in whichever contrast is the smallest."""
         return torch.stack([self.rates(contrast, sizes) for contrast in range(len(self.targets))]).amin(dim=0)
 
 
 def panel_size(prefixes: Prefixes, wanted: float) -> int:
     """Length of the shortest prefix that flips at least the wanted share, in (0, 1], of the cells in every contrast.
 
+    The shortest that is left is tried in all contrasts; of the one where it fails most, all prefixes that are left are
+    tried, and those that fail are dropped.
+
     Returns
     -------
     The number of genes, or 0 when no prefix is enough.
     """
-    n_moved, device = prefixes.n_moved, prefixes.cells.device
-    if not n_moved:
+    enough = torch.arange(1, prefixes.n_moved + 1, device=prefixes.cells.device)
+    if not len(enough):
         return 0
-    final = torch.tensor([n_moved], device=device)
-    hardest_first = sorted(range(len(prefixes.targets)), key=lambda t: float(prefixes.rates(t, final)))
-    for first in range(1, n_moved + 1, _BLOCK):
-        enough = torch.arange(first, min(first + _BLOCK, n_moved + 1), device=device)
-        for contrast in hardest_first:
-            enough = enough[prefixes.rates(contrast, enough) >= wanted]
-            if not len(enough):
-                break
-        if len(enough):
+    found = prefixes.at(prefixes.n_moved)  # a contrast in which all genes are not enough is likely to refuse the most
+    while len(enough):
+        hardest = int(found.argmin())
+        enough = enough[prefixes.rates(hardest, enough) >= wanted]
+        if len(enough) and (found := prefixes.at(int(enough[0]))).amin() >= wanted:
             return int(enough[0])
     return 0

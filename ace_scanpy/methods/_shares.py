@@ -36,21 +36,25 @@ def coverage_gains(share: Array) -> Array:
     share = np.asarray(share, dtype=np.float64)
     scores = np.zeros(share.shape[1])
     genes = np.flatnonzero(share.any(axis=0))
-    candidates = share[:, genes]
-    covered = np.zeros(len(share))
+    candidates = np.ascontiguousarray(share[:, genes].T)
+    covered, before = np.zeros(len(share)), np.zeros(len(share))
+    raised = np.empty(len(share))
     # Gains only fall as genes are taken, so an old gain is an upper bound and few need to be computed again.
-    gains = np.sqrt(candidates).mean(axis=0)
+    gains = np.sqrt(candidates).mean(axis=1)
+    computed_at = np.zeros(len(genes), dtype=np.intp)
     last = np.inf
-    for _ in range(len(genes)):
-        checked = np.zeros(len(genes), dtype=bool)
-        while True:
-            best = int(gains.argmax())
-            if checked[best]:
-                break
-            gains[best] = (np.sqrt(covered + candidates[:, best]) - np.sqrt(covered)).mean()
-            checked[best] = True
+    for n_taken in range(len(genes)):
+        best = gains.argmax()
+        while computed_at[best] < n_taken:
+            np.add(covered, candidates[best], out=raised)
+            np.sqrt(raised, out=raised)
+            np.subtract(raised, before, out=raised)
+            gains[best] = np.add.reduce(raised) / len(raised)
+            computed_at[best] = n_taken
+            best = gains.argmax()
         last = min(last, max(gains[best], np.finfo(np.float32).tiny))  # rounding must not reorder, nor make a zero
         scores[genes[best]] = last
-        covered += candidates[:, best]
+        covered += candidates[best]
+        np.sqrt(covered, out=before)
         gains[best] = -np.inf
     return scores

@@ -36,13 +36,13 @@ class Neuralized:
     clustering
         The network.
     held_out
-        Share of cells, of a quarter that the prototypes had not seen, that are assigned their label; NaN where the
+        Share of cells, of a quarter that the prototypes had not seen, that are assigned their label; None where the
         group means were enough. Number and training of the prototypes are chosen by the same quarter, so that new cells
         fare slightly worse.
     """
 
     clustering: NeuralizedClustering
-    held_out: float
+    held_out: float | None
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def neuralize(
     codes
         Group of each cell, from 0; cells with a negative code are left out.
     beta
-        :math:`\beta`; None for one over the mean squared distance of cells to the prototype of their group; of several,
-        over their soft minimum.
+        :math:`\beta`; None for one over the mean squared distance of cells to the prototype of their group, of several
+        the nearest.
     min_fidelity
         Wanted share of cells whose assignment is their label; 0 for the group means whatever they give.
     seed
@@ -112,8 +112,10 @@ def neuralize(
     cells = _Cells(z, torch.from_numpy(codes[codes >= 0].astype(np.int64)))
     means = from_labels(cells.latent, cells.codes, beta)
     if cells.fidelity(means) >= min_fidelity:
-        return Neuralized(means, float("nan"))
+        return Neuralized(means, None)
     held_out, kept = _split(cells.codes.numpy(), np.random.default_rng(seed))
+    if not len(held_out):  # no group has four cells: nothing to choose by
+        return Neuralized(means, None)
     seen, unseen = cells[kept], cells[held_out]
     of_seen = from_labels(seen.latent, seen.codes, beta)
     tried = [_Trial(0, 0, seen.fidelity(of_seen), unseen.fidelity(of_seen))]
@@ -175,8 +177,7 @@ def _refit(trial: _Trial, cells: _Cells, beta: float | None, wanted: float, seed
 
     found, _ = _fit(cells, trial.number, seed, enough)
     if beta is None:
-        own = found.outlierness(cells.latent).gather(1, cells.codes[:, None])
-        beta = 1.0 / max(float(own.mean()), torch.finfo(own.dtype).eps)
+        beta = 1.0 / _spread(cells, found.prototypes, found.groups)
     return NeuralizedClustering(found.prototypes, beta, found.groups, float(found.sharpness))
 
 
@@ -188,8 +189,7 @@ def _fit(
     :math:`\beta=\gamma` is learnt too.
     """
     start, owner = _start(cells, number, seed)
-    apart = torch.cdist(cells.latent, start).square().masked_fill(cells.codes[:, None] != owner, torch.inf)
-    typical = max(float(apart.min(dim=1).values.mean()), torch.finfo(start.dtype).eps)
+    typical = _spread(cells, start, owner)
     # From the mean, in units of the distance of a cell to its prototype: prototypes and sharpness are then of one size.
     origin, unit, n_groups = cells.latent.mean(dim=0), typical**0.5, int(owner[-1]) + 1
     latent, first = (((z - origin) / unit).double() for z in (cells.latent, start))
@@ -217,6 +217,12 @@ def _fit(
     reached = [network(begin)]
     minimize(error, begin, jac=True, method="L-BFGS-B", callback=moved, options={"maxiter": _MOST_STEPS})
     return reached[-1], len(reached) - 1
+
+
+def _spread(cells: _Cells, prototypes: Tensor, owner: Tensor) -> float:
+    """Mean squared distance of cells to the nearest prototype of their group, positive."""
+    apart = torch.cdist(cells.latent, prototypes).square().masked_fill(cells.codes[:, None] != owner, torch.inf)
+    return max(float(apart.min(dim=1).values.mean()), torch.finfo(apart.dtype).eps)
 
 
 def _start(cells: _Cells, number: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,19 @@ def rectified_encoder(
     layer_norm
         Whether the outputs of a cell, all layers but the last, are normalised to mean 0 and variance 1 before the
         ReLU.
+
+    Returns
+    -------
+    The encoder; it is called with the genes and, behind them, the covariates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ace_scanpy.models import rectified_encoder
+    >>> layers = [(torch.ones(3 + 2, 4), torch.zeros(4)), (torch.ones(4 + 2, 1), torch.zeros(1))]
+    >>> encoder = rectified_encoder(torch.zeros(3), torch.ones(3), layers)
+    >>> encoder(torch.tensor([[1.0, 2.0, 3.0, 0.0, 1.0]]))  # three genes, and the second of two batches
+    tensor([[29.]])
     """
     (weight, bias), *later = layers
     width, n_covariates = len(bias), len(weight) - len(mean)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,10 +91,8 @@ class NeuralizedClustering(nn.Module):
         weight, bias = layer(centred, groups, pooled)
         self.register_buffer("prototypes", prototypes.clone())
         self.register_buffer("groups", groups.clone())
-        single = partial(torch.tensor, dtype=prototypes.dtype, device=prototypes.device)
-        self.register_buffer("beta", single(float(beta)))
-        self.register_buffer("sharpness", single(float(sharpness)))
-        self.register_buffer("_factor", single(float(beta) / pooled))
+        for name, value in (("beta", beta), ("sharpness", sharpness), ("_factor", float(beta) / pooled)):
+            self.register_buffer(name, torch.tensor(float(value), dtype=prototypes.dtype, device=prototypes.device))
         self.register_buffer("_origin", origin)
         self.register_buffer("_weight", weight)
         self.register_buffer("_bias", bias)
@@ -104,10 +101,6 @@ class NeuralizedClustering(nn.Module):
     def n_groups(self) -> int:
         """Number of groups."""
         return int(self.groups.max()) + 1
-
-    def outlierness(self, z: Tensor) -> Tensor:
-        """:math:`o_c`, shape ``(..., n_groups)`` (equation 3)."""
-        return (z - self._origin).square().sum(dim=-1, keepdim=True) - self.scores(z) / self.beta
 
     def scores(self, z: Tensor) -> Tensor:
         r""":math:`-\beta o_c` up to a constant per cell, shape ``(..., n_groups)``.

@@ -11,9 +11,9 @@ from matplotlib.ticker import PercentFormatter
 
 from .. import _contrasts, _keys, _rgg, _validate
 from .._docs import document
+from .._explained import Explained
 from ..methods._perturbation import WANTED
 from . import _figures
-from ._explained import Explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

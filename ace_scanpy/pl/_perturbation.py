@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 
 from .. import _contrasts, _genes, _keys, _labels, _records, _rgg, _validate
 from .._docs import document
+from .._explained import within_level
 from . import _figures
-from ._explained import within_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

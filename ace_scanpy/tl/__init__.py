@@ -1,4 +1,4 @@
-"""Tools: embed cells, cluster them, explain the clusters, compare rankings of genes."""
+"""Tools: embed cells, cluster them, explain the clusters and single cells, compare rankings of genes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ from ._cluster import cluster
 from ._compare import compare
 from ._embed import embed
 from ._explain import explain
+from ._explain_cells import explain_cells
 
-__all__ = ["cluster", "compare", "embed", "explain"]
+__all__ = ["cluster", "compare", "embed", "explain", "explain_cells"]

@@ -12,7 +12,7 @@ from scanpy import logging as logg
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from .. import _devices, _keys, _records, _validate
+from .. import _devices, _keys, _records, _threads, _validate
 from .._commit import Results
 from .._docs import document
 from .._progress import bars
@@ -109,6 +109,7 @@ def cluster(
     return adata if copy else None
 
 
+@_threads.as_set()
 def compute(
     adata: AnnData,
     record: Record,

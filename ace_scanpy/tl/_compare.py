@@ -11,7 +11,7 @@ import pandas as pd
 from scanpy import logging as logg
 from sklearn.preprocessing import StandardScaler
 
-from .. import _keys, _labels, _matrix, _rgg, _validate, metrics
+from .. import _keys, _labels, _matrix, _rgg, _threads, _validate, metrics
 from .._docs import document
 from .._progress import bars
 from ._network import FlipNetwork
@@ -30,6 +30,7 @@ _Row = tuple[str, int, str, int | None, float]  # COLUMNS without the key
 
 
 @document
+@_threads.as_set()
 def compare(
     adata: AnnData,
     groupby: str,

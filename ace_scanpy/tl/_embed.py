@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import _devices, _keys, _labels, _matrix, _validate
+from .. import _devices, _keys, _labels, _matrix, _threads, _validate
 from .._docs import document
 from . import _autoencoder as _training
 from . import _distill, _module, _pca, _scvi
@@ -174,7 +174,8 @@ def embed(
     options = {name: maker.options for name, maker in MAKERS.items()}
     _validate.applicable(given, defaults, options, kind, "encoder")
     given["seed"], given["device"] = _validate.seed(rng), _devices.choose(device)
-    results, _ = MAKERS[kind].make(adata, given)
+    with _threads.as_set():
+        results, _ = MAKERS[kind].make(adata, given)
     adata = adata.copy() if copy else adata
     results.write(adata)
     return adata if copy else None

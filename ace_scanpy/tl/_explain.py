@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import _devices, _keys, _labels, _matrix, _records, _tables, _validate
+from .. import _devices, _keys, _labels, _matrix, _records, _tables, _threads, _validate
 from .._commit import Results
 from .._docs import document
 from .._record_kinds import AutoencoderRecord
@@ -135,7 +135,7 @@ def explain(
         :math:`\lambda`; None for the smallest of a path that flips 95 % of the cells, contrast by contrast.
     beta
         :math:`\beta` of the soft assignment; None for one over the mean squared distance of cells to their prototype,
-        which is learnt where groups have several.
+        of several the nearest.
     min_fidelity
         Share of the cells, from 0 to 1, whose neuralised assignment should be their label. Where the means of the
         groups give less, as for Leiden clusters of a PCA, which are not round, groups have up to 10 prototypes each
@@ -167,8 +167,9 @@ def explain(
         and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
         One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
-        that :math:`\delta` moves; genes enough to move 95 % of them in every contrast (0: none are); cells. Without a
-        network `fidelity` is NaN, without a perturbation `flip_rate` is NaN and `panel_size` 0.
+        that :math:`\delta` moves (fewer where there are more than 32 groups, down to 20); genes enough to move 95 % of
+        them in every contrast (0: none are); cells. Without a network `fidelity` is NaN, without a perturbation
+        `flip_rate` is NaN and `panel_size` 0.
     `contrast_target`, `contrast_rank` : int32, `contrast_delta` : float32
         Of ACE, but for equation 8, each contrast by itself, as :func:`ace_scanpy.get.contrasts` reads it: a row for
         each gene that is changed, with the number of the target (-1 in rows that fill up), the gene's row in `names`
@@ -185,7 +186,7 @@ def explain(
         The method, its settings and the values chosen (`lam`: the largest used). `reference` is `"nearest"` or
         `"targets"` where groups are compared with groups of their own; `by` and `level` say what it is within. With a
         network, `held_out_fidelity` is the share of cells, of a quarter that the prototypes had not seen, that are
-        assigned their label; NaN where the means were enough, which were not fitted to that. `labels` and
+        assigned their label; None where the means were enough, which were not fitted to that. `labels` and
         `encoder` are fingerprints of the grouping and of the encoder.
 
     Also what was missing: the fields of :func:`~ace_scanpy.tl.embed` and :func:`~ace_scanpy.tl.cluster`. The copy
@@ -267,6 +268,7 @@ def explain(
     return adata if copy else None
 
 
+@_threads.as_set()
 def _compute(adata: AnnData, request: Request) -> Results:
     """Run what is missing, then the method; everything to be written."""
     results = request.made or Results()

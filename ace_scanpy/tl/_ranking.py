@@ -102,7 +102,7 @@ def _report(labels: Labels, where: str, neuralized: Neuralized, fidelity: NDArra
     """Log how well the neuralised clustering reproduces the labels."""
     logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
     held_out, n_prototypes = neuralized.held_out, len(neuralized.clustering.prototypes)
-    if not np.isnan(held_out):
+    if held_out is not None:
         logg.info(f"    with {n_prototypes} prototypes of {labels.n_groups} groups; {held_out:.3f} of cells held out")
     if overall < _LOW_FIDELITY:
         worst = min(labels.display, key=lambda g: fidelity[g])
@@ -111,7 +111,7 @@ def _report(labels: Labels, where: str, neuralized: Neuralized, fidelity: NDArra
             f"(lowest: {labels.names[worst]!r}, {fidelity[worst]:.0%}). The panels explain the assignment, not the "
             "labels."
         )
-    elif held_out < _LOW_FIDELITY:
+    elif held_out is not None and held_out < _LOW_FIDELITY:
         logg.warning(
             f"{overall:.0%} of the cells are assigned to their own label in obs[{labels.key!r}]{where}, but of cells "
             f"held out only {held_out:.0%}: the labels do not follow from the embedding, and the panels explain some "

@@ -24,10 +24,10 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 DE_TABLE = {"method": "wilcoxon", "use_raw": False}
 
 
-def run(script, out, data):
+def run(script, out, data, *extra):
     """Run a command in its quick form; its CSV and its Markdown."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    command = [sys.executable, str(FOLDER / f"{script}.py"), "--quick", "--jobs", "1"]
+    command = [sys.executable, str(FOLDER / f"{script}.py"), "--quick", *extra]
     command += ["--data", str(data), "--out", str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -38,13 +38,19 @@ def run(script, out, data):
 @pytest.fixture(scope="module")
 def figure2(tmp_path_factory, data_file):
     data = data_file("symsim_clean_1.h5ad").parent
-    return run("figure2", tmp_path_factory.mktemp("figure2"), data)
+    return run("figure2", tmp_path_factory.mktemp("figure2"), data, "--jobs", "1")
 
 
 @pytest.fixture(scope="module")
 def figure3(tmp_path_factory, data_file):
     data = data_file("pbmc3k_lognorm.h5ad").parent
-    return run("figure3", tmp_path_factory.mktemp("figure3"), data)
+    return run("figure3", tmp_path_factory.mktemp("figure3"), data, "--jobs", "1")
+
+
+@pytest.fixture(scope="module")
+def figure4(tmp_path_factory):
+    out = tmp_path_factory.mktemp("figure4")
+    return out, *run("figure4", out, out)
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +191,24 @@ def test_encoders_has_the_fidelity_and_correlations_of_a_slow_loop(encoders, dat
     for missing in table[table["fidelity"].isna()].to_dict("records"):
         assert f"{missing['encoder']}: {missing['note']}" in text
     assert {"autoencoder", "PCA", "Harmony, distilled"} == set(table["encoder"])
+
+
+def test_figure4_leads_every_digit_to_the_other(figure4):
+    """All 20 pairs of the paper, five images each, by few pixels; a change back is of the same pixels."""
+    out, table, text = figure4
+    assert (out / "figure4_umap.png").stat().st_size > 10_000
+    ours = table[table["method"] == "ACE"]
+    assert (ours.groupby(["source", "target"]).size() == 5).all()
+    assert len(ours) == 100
+    assert set(ours["source"]) == set(ours["target"]) == set(range(10))
+    means = table.groupby("method")[["flipped", "softmax says so", "pixels", "L1"]].mean()
+    assert means.loc["ACE", "flipped"] >= 0.99
+    assert means.loc["ACE, to the boundary", "flipped"] >= 0.99
+    assert means.loc["ACE", "softmax says so"] > means.loc["ACE, to the boundary", "softmax says so"]
+    assert means.loc["ACE, to the boundary", "pixels"] < 0.5 * means.loc["plain gradient", "pixels"]
+    assert means.loc["ACE, to the boundary", "L1"] < 0.7 * means.loc["plain gradient", "L1"]
+    pairs = pd.read_csv(out / "figure4_symmetry.csv")
+    assert len(pairs) == 16
+    assert (pairs["there and back"] > pairs["other pairs"]).mean() > 0.8
+    assert "scikit-learn: test accuracy 0.9" in text
+    assert ("EAD (L1)" in means.index) != ("Foolbox is not installed" in text)

@@ -252,6 +252,16 @@ def test_sources_say_which_row_of_cells_a_contrast_reads(problem):
     torch.testing.assert_close(mapped.delta, straight.delta, rtol=0.0, atol=0.0)
 
 
+def test_a_path_may_be_given(problem):
+    """The default one by its values is the default; the smallest that flips enough is taken, and none is skipped."""
+    given, default = (solve(problem, lam=lam) for lam in (_perturb._LAMBDA_PATH, None))
+    np.testing.assert_array_equal(given.delta, default.delta)
+    np.testing.assert_array_equal(given.lam, default.lam)
+    low = solve(problem, lam=[1e-4, *_perturb._LAMBDA_PATH])
+    assert (low.lam > 1e-3).all()
+    assert (low.flip_rate[low.lam < _perturb._LAMBDA_PATH[-1]] >= 0.95).all()
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_chosen_lambda_flips_enough_and_the_one_before_does_not(problem, objective, monkeypatch):
     weights = 30 * problem.weights

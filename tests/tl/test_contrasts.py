@@ -173,6 +173,9 @@ class TestLevels:
             ace.tl.explain(alone, "group", key_added="alone")
             entry = dict(two_levels.uns[key])
             assert (entry["params"].pop("by"), entry["params"].pop("level")) == ("condition", level)
+            assert entry["params"].pop("labels") != alone.uns["alone"]["params"].pop(
+                "labels"
+            )  # of all cells, and of some
             assert entry["params"] == alone.uns["alone"]["params"]
             assert_same_ranking(entry, alone.uns["alone"])
 

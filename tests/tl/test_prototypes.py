@@ -12,9 +12,9 @@ from sklearn.datasets import make_moons
 
 import ace_scanpy as ace
 from ace_scanpy import _labels, _neuralized
+from ace_scanpy._explained import Explained
 from ace_scanpy.methods import distances
 from ace_scanpy.models import NeuralizedClustering
-from ace_scanpy.pl._explained import Explained
 
 PCA = {"use_rep": "X_pca"}
 NAMES = ["upper/1", "нижняя", "far"]
@@ -81,7 +81,7 @@ def test_moons_are_told_apart_by_several_prototypes_and_not_by_their_means(moons
     assert _overall(entry) >= 0.98
     assert entry["params"]["min_fidelity"] == 0.98
     assert 0.9 < entry["params"]["held_out_fidelity"] <= 1
-    assert np.isnan(means["params"]["held_out_fidelity"])
+    assert means["params"]["held_out_fidelity"] is None
     assert 1 < max(entry["n_prototypes"].tolist()[0]) <= 10
     assert means["n_prototypes"].tolist() == [(1, 1, 1)]
     for group in NAMES:
@@ -111,7 +111,7 @@ def test_means_that_are_enough_are_kept_to_the_bit(planted, assert_same_ranking)
     ace.tl.explain(planted, "group", min_fidelity=0, key_added="means", **PCA)
     assert_same_ranking(planted.uns["rank_genes_groups"], planted.uns["means"])
     entry = planted.uns["rank_genes_groups"]
-    assert np.isnan(entry["params"]["held_out_fidelity"])
+    assert entry["params"]["held_out_fidelity"] is None
     for group in entry["names"].dtype.names:
         assert entry["n_prototypes"][group].tolist() == [1]
         mean = planted.obsm["X_pca"][(planted.obs["group"] == group).to_numpy()].mean(axis=0)

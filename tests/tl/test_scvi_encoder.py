@@ -218,6 +218,12 @@ def test_what_else_reads_encoders(counted):
     drawn = next(c.get_offsets() for c in ax.collections if len(c.get_offsets()) == 3)[:, 1]
     before = np.log1p(counted[counted.obs["group"] == "B", found["names"]].to_df("counts")).mean()
     np.testing.assert_allclose(np.sort(drawn), np.sort(before), atol=1e-5)
+    for method in ("smoothgrad", "shap"):
+        ace.tl.explain(counted, "group", use_rep="X_scVI", method=method, key_added=method)
+        scores = counted.uns[method]["scores"]["B"]
+        assert len(scores) == N_GENES  # without the batches
+        assert np.isfinite(scores).all()
+        assert (scores != 0).sum() == N_GENES - 1  # all but the gene that is zero everywhere
     ace.pl.flip_curve(counted, show=False)
     ace.pl.embedding(counted, "group", use_rep="X_scVI", basis="X_scVI", show=False)
 

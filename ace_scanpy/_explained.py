@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import _contrasts, _labels, _neuralized, _records, _rgg
-from ..methods._panels import Prefixes
-from ..methods._perturbation import sample
-from ..models._sampling import preactivations
+from . import _contrasts, _labels, _neuralized, _records, _rgg
+from .methods._panels import Prefixes
+from .methods._perturbation import sample
+from .models._sampling import preactivations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
 
-    from .._labels import Labels
-    from .._matrix import GeneMatrix
-    from ..models import Encoder, NeuralizedClustering
+    from ._labels import Labels
+    from ._matrix import GeneMatrix
+    from .models import Encoder, NeuralizedClustering
 
 
 @dataclass(frozen=True)
