@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ _REACH = 2.5
 WANTED = 0.95
 """Share of the cells that has to flip in every contrast."""
 # Steps of refinement, and their width. The solver's own, larger budget changes one gene of the top 18.
-SETTINGS: Any = {"flip_target": WANTED, "max_iter": 60, "smoothing": (0.1,)}
-"""How far the solver goes."""
+_STEPS = 60
+_WIDTH = 0.1
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
@@ -163,7 +163,9 @@ def _explain_chunk(
         upper=torch.as_tensor(_REACH * upper).to(like),
         lam=lam,
         alpha=alpha,
-        **SETTINGS,
+        flip_target=WANTED,
+        max_iter=_STEPS,
+        smoothing=(_WIDTH,),
     )
     mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (
