@@ -55,7 +55,7 @@ def cells(adata: AnnData, cells: object = None, *, key: str = _keys.CELLS) -> pd
     >>> ace.tl.explain(adata, "bulk_labels")
     >>> ace.tl.explain_cells(adata, "bulk_labels", cells=[0, 1], reference="Dendritic")
     >>> table = ace.get.cells(adata, 0)
-    >>> len(table) == adata.obs["ace_delta_n_genes"].iloc[0]
+    >>> len(table) == int(adata.obs["ace_delta_n_genes"].iloc[0])
     True
     """
     target = _keys.of_cells(key, "target")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from ._contrasts import Contrasts
 
 # Cells of a group, and steps of refinement: the more contrasts there are, the fewer, down to a third.
-MOST, _FEWEST = 60, 20
+_MOST, _FEWEST = 60, 20
 _IN_ALL = 60_000
 _EPSILON = 0.3
 _REACH = 2.5
 WANTED = 0.95
 """Share of the cells that has to flip in every contrast."""
-SETTINGS: Any = {"flip_target": WANTED, "smoothing": (0.1,)}
-"""How far the solver goes, but for its steps. Its own, larger budget changes one gene of the top 18."""
+_WIDTH = 0.1  # of the hinge. The solver's own, larger budget changes one gene of the top 18.
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
@@ -123,7 +122,7 @@ def effort(n_groups: int) -> int:
 
     Each group against each other, 60,000 cells are moved at a time and no more, as far as 20 are left of each.
     """
-    return int(np.clip(_IN_ALL // (n_groups * (n_groups - 1)), _FEWEST, MOST))
+    return int(np.clip(_IN_ALL // (n_groups * (n_groups - 1)), _FEWEST, _MOST))
 
 
 def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[range]:
@@ -172,8 +171,9 @@ def _explain_chunk(
         upper=torch.as_tensor(_REACH * upper).to(like),
         lam=lam,
         alpha=alpha,
+        flip_target=WANTED,
         max_iter=effort(contrasts.n_groups),
-        **SETTINGS,
+        smoothing=(_WIDTH,),
     )
     mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ..models import SourceCells, perturb
 from ..models._sampling import as_tensor, preactivations
-from ._perturbation import MOST, SETTINGS, adaptive_weights
+from ._perturbation import adaptive_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from ..models._sampling import CellSource
     from ._perturbation import Weights
 
-LAMBDA_PATH = tuple(10.0 ** (i / 2 - 1) for i in range(9))  # 0.1 to 1,000
-"""Lower than for groups: one cell has one hinge, and much beyond the smallest trade-off that moves it the solver stops
-ahead of the optimum, with changes spread over twice the genes."""
+_STEPS, _WIDTH = 60, 0.1  # of the refinement; the solver's own, larger budget makes changes 1 % smaller
+# Lower than for groups: one cell has one hinge, and much beyond the smallest trade-off that moves it the solver stops
+# ahead of the optimum, with changes spread over twice the genes.
+_LAMBDA_PATH = tuple(10.0 ** (i / 2 - 1) for i in range(9))  # 0.1 to 1,000
 _VALUES = 2**20  # of a chunk of cells; larger ones are no faster
 
 
@@ -148,10 +149,10 @@ def _solve(
         weights=weight,
         lower=torch.where(moves, (cells.low - x) / scale, 0.0).clamp_max(0.0),
         upper=torch.where(moves, (cells.high - x) / scale, 0.0).clamp_min(0.0),
-        lam=LAMBDA_PATH,
+        lam=_LAMBDA_PATH,
         alpha=alpha,
-        max_iter=MOST,
-        **SETTINGS,
+        max_iter=_STEPS,
+        smoothing=(_WIDTH,),
     )
     # the clip takes back what rounding added to a change that goes to a bound
     moved = torch.minimum(torch.maximum(x + solution.delta * encoder.scale, cells.low), cells.high)
