@@ -80,7 +80,8 @@ class Problem:
 
     def prox(self, eta: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then clip: exact for the L1 norm on a box that holds zero."""
-        return (eta - eta.clamp(-step, step)).clamp(self.lower, self.upper)
+        shrunk = torch.sign(eta) * (eta.abs() - step).clamp_min(0.0)
+        return torch.minimum(torch.maximum(shrunk, self.lower), self.upper)
 
 
 def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
@@ -90,13 +91,12 @@ def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective)
     but nearest to a third group. ``"targeted"`` is :math:`-2m_t`, so that the cell ends in :math:`t`. ``"rest"`` is
     equation 8, :math:`m_s-\max_{k\ne s}m_k`. With two groups :math:`m_s=-m_t` and all three agree.
     """
-    asked = source if objective == "rest" else target
-    where = asked.view(-1, 1, 1).expand(*scores.shape[:2], 1)
-    if objective == "targeted":  # of one logit, equation 5 as it stands costs a third of all of them
-        scores = scores - scores.detach().amax(dim=-1, keepdim=True)  # or what is large would cancel
-        return 2 * (scores.scatter(-1, where, -torch.inf).logsumexp(dim=-1) - scores.gather(-1, where).squeeze(-1))
     logits = logits_from_scores(scores)
+    asked = source if objective == "rest" else target
+    where = asked.view(-1, 1, 1).expand(*logits.shape[:2], 1)
     own = logits.gather(-1, where).squeeze(-1)
+    if objective == "targeted":
+        return -2 * own
     if objective == "pairwise":
         return logits.gather(-1, source.view(-1, 1, 1).expand_as(where)).squeeze(-1) - own
     return own - logits.scatter(-1, where, -torch.inf).amax(dim=-1)

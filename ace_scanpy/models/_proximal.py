@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.linalg import vecdot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 
     from ._contrast import Problem
 
-_COARSE_WIDTH = 1.0  # of the smoothed hinge, in units of alpha
-_COARSE_STEPS = 10
+_COARSE = (1.0, 0.3, 0.1)  # widths of the smoothed hinge, in units of alpha, one stage each
+_COARSE_STEPS = 10  # of each stage
 _LOOK = 20  # steps between two looks at what the refinement still gains
 _SETTLED = 1e-5  # share of the objective
 _GROWTH = 1.2
@@ -25,7 +24,7 @@ _MOST_HALVINGS = 30
 _FIRST_STEP = 0.1
 _LARGEST_STEP = 1e4
 
-N_COARSE = _COARSE_STEPS
+N_COARSE = _COARSE_STEPS * len(_COARSE)
 """Steps that `coarse` takes."""
 
 
@@ -49,10 +48,12 @@ class State:
 
 
 def coarse(problem: Problem, eta: Tensor, lam: Tensor) -> State:
-    """A few steps with a wide hinge."""
+    """A few steps at each of three shrinking widths of the hinge."""
     state = State.at_rest(eta, torch.full_like(lam, _FIRST_STEP).unsqueeze(1))
-    for _ in range(_COARSE_STEPS):
-        state = _advance(problem, state, lam, _COARSE_WIDTH * problem.alpha)
+    for width in _COARSE:
+        state = State.at_rest(state.eta, state.step)
+        for _ in range(_COARSE_STEPS):
+            state = _advance(problem, state, lam, width * problem.alpha)
     return state
 
 
@@ -85,9 +86,8 @@ def _advance(problem: Problem, state: State, lam: Tensor, width: float) -> State
     step = (state.step * _GROWTH).clamp_max(_LARGEST_STEP)
     new, step = _backtrack(problem, state.ahead, value + rounding, slope, step, lam, width)
     grown = (1 + (1 + 4 * state.momentum**2).sqrt()) / 2
-    move = new - state.eta
-    overshot = vecdot(state.ahead - new, move).unsqueeze(1) > 0
-    ahead = new.addcmul(move, torch.where(overshot, 0.0, (state.momentum - 1) / grown))
+    overshot = ((state.ahead - new) * (new - state.eta)).sum(dim=1, keepdim=True) > 0
+    ahead = torch.where(overshot, new, new + (state.momentum - 1) / grown * (new - state.eta))
     return State(new, ahead, torch.where(overshot, torch.ones_like(grown), grown), step)
 
 
@@ -95,23 +95,18 @@ def _backtrack(
     problem: Problem, at: Tensor, value: Tensor, slope: Tensor, step: Tensor, lam: Tensor, width: float
 ) -> tuple[Tensor, Tensor]:
     """A proximal step from ``at`` whose length each contrast halves until the quadratic bound holds."""
-    new = problem.prox(at.addcmul(slope, step, value=-1), step)
-    fits = _within_bound(problem, new, at, value, slope, step, lam, width)
+    step = step.clone()
+    new = problem.prox(at - step * slope, step)
+    rows, part = torch.arange(len(lam), device=lam.device), problem
     for _ in range(_MOST_HALVINGS):
-        if fits.all():
+        move = new[rows] - at[rows]
+        bound = value[rows] + (slope[rows] * move).sum(dim=1) + move.square().sum(dim=1) / (2 * step[rows].squeeze(1))
+        # written so that a value that is not a number counts as too long
+        too_long = ~(part.loss(part.margin(part.shift(new[rows])), lam[rows], width) <= bound)
+        if not too_long.any():
             break
-        rows = (~fits).nonzero().squeeze(1)
-        part, where, down, shorter = problem.subset(rows), at[rows], slope[rows], step[rows] * _SHRINK
-        moved = part.prox(where.addcmul(down, shorter, value=-1), shorter)
-        new, step = new.index_copy(0, rows, moved), step.index_copy(0, rows, shorter)
-        fits[rows] = _within_bound(part, moved, where, value[rows], down, shorter, lam[rows], width)
+        rows = rows[too_long]
+        part = problem.subset(rows)
+        step[rows] *= _SHRINK
+        new[rows] = part.prox(at[rows] - step[rows] * slope[rows], step[rows])
     return new, step
-
-
-def _within_bound(
-    problem: Problem, new: Tensor, at: Tensor, value: Tensor, slope: Tensor, step: Tensor, lam: Tensor, width: float
-) -> Tensor:
-    """Whether the smooth part is below its quadratic bound; not where its value is not a number."""
-    move = new - at
-    bound = value + vecdot(slope, move) + vecdot(move, move) / (2 * step.squeeze(1))
-    return problem.loss(problem.margin(problem.shift(new)), lam, width) <= bound
