@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from ._contrast import Objective, Problem, is_flipped, margin
+from ._contrast import Objective, Problem, is_flipped
 from ._proximal import N_COARSE, coarse, refine
 from ._sampling import preactivations
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ._prototypes import NeuralizedClustering
 
 _LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
-_HOPELESS = 0.5  # of the wanted share of flips
 _MEMORY = 2**24  # floats; what is worked on at a time stays near the processor's caches
 
 
@@ -119,9 +118,7 @@ def perturb(
     the mean over the source cells (equations 7 and 8; see :func:`margin` for :math:`m_s-m_t`).
     Method: accelerated proximal gradient with backtracking and adaptive restart, one step size per
     contrast, on a smoothed hinge whose width shrinks in stages (continuation). The proximal step gives exact zeros.
-    For each :math:`\lambda` 10 coarse steps, from the solution of the one before, are followed by the refinement. Where
-    they bring less than half of the wanted share to within :math:`\alpha` of the boundary, and :math:`\lambda` can
-    still grow, there is no refinement.
+    For each :math:`\lambda` 10 coarse steps, from the solution of the one before, are followed by the refinement.
 
     Parameters
     ----------
@@ -196,32 +193,22 @@ def _solve(
     todo = torch.arange(len(eta), device=eta.device)
     if lam is None:
         todo = todo[_flip_rate(problem, eta) < flip_target]
-    n_iter, path = 0, _LAMBDA_PATH if lam is None else (lam,)
-    for value in path:
+    n_iter = 0
+    for value in _LAMBDA_PATH if lam is None else (lam,):
         if not len(todo):
             break
         lams[todo] = value
         part = problem.subset(todo)
         state = coarse(part, eta[todo], lams[todo])
-        eta[todo] = state.eta
-        n_iter += N_COARSE
-        rest = todo[:0]
-        if value != path[-1]:
-            near = _flip_rate(part, state.eta, problem.alpha) >= _HOPELESS * flip_target
-            rest, todo, part, state = todo[~near], todo[near], part.subset(near), state.subset(near)
-        if len(todo):
-            eta[todo], taken = refine(part, state, lams[todo], max_iter, smoothing)
-            n_iter += taken
-            todo = todo[_flip_rate(part, eta[todo]) < flip_target]
-        todo = torch.cat([todo, rest])
+        eta[todo], taken = refine(part, state, lams[todo], max_iter, smoothing)
+        n_iter += N_COARSE + taken
+        todo = todo[_flip_rate(part, eta[todo]) < flip_target]
     return _result(problem, eta, lams, n_iter)
 
 
-def _flip_rate(problem: Problem, eta: Tensor, slack: float = -torch.inf) -> Tensor:
-    """Share of the cells that have moved, or whose margin is no more than `slack`."""
+def _flip_rate(problem: Problem, eta: Tensor) -> Tensor:
     scores = problem.clustering.scores(problem.encoder.tail(problem.cells + problem.shift(eta)[:, None]))
     flipped = is_flipped(scores, problem.source, problem.target, problem.objective)
-    flipped |= margin(scores, problem.source, problem.target, problem.objective) <= slack
     counted = problem.cell_weight > 0
     return (flipped & counted).sum(dim=1) / counted.sum(dim=1)
 
