@@ -15,7 +15,19 @@ SCRIPT_ONLY = "script"
 """Tag of the cells that read the command line and save pictures."""
 
 _PBMC3K = "ace.datasets.pbmc3k()"
-_NUMERICAL = ("anndata", "matplotlib", "numpy", "pandas", "scanpy", "scikit-learn", "scipy", "torch")
+_NUMERICAL = (
+    "anndata",
+    "captum",
+    "marsilea",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "pydeseq2",
+    "scanpy",
+    "scikit-learn",
+    "scipy",
+    "torch",
+)
 _SETUP = """\
 import warnings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .. import _keys, _validate
+from .. import _keys, _tables, _validate
 from .._docs import document
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def cells(adata: AnnData, cells: object = None, *, key: str = _keys.CELLS) -> pd
     True
     """
     target = _keys.of_cells(key, "target")
-    if key not in adata.layers or target not in adata.obs:
+    if key not in adata.layers or target not in adata.obs.columns:
         msg = (
             f"`key`={key!r}: no changes of cells in `adata.layers`. Run `ace.tl.explain_cells(adata, groupby)` first. "
             f"Available layers: {_validate.listed(adata.layers)}."
@@ -72,7 +72,7 @@ def cells(adata: AnnData, cells: object = None, *, key: str = _keys.CELLS) -> pd
     return pd.DataFrame(
         {
             "cell": adata.obs_names[row].to_numpy(dtype=object),
-            "target": adata.obs[target].array[row],
+            "target": _tables.column(adata.obs, target).array[row],
             "names": adata.var_names[gene].to_numpy(dtype=object),
             "delta": change.data[order],
         }

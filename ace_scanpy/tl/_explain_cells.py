@@ -10,7 +10,7 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .. import _commit, _devices, _keys, _labels, _matrix, _rgg, _threads, _validate, methods
+from .. import _commit, _devices, _keys, _labels, _matrix, _rgg, _tables, _threads, _validate, methods
 from .._commit import Results
 from .._docs import document
 from .._explained import Explained
@@ -118,6 +118,7 @@ def explain_cells(
     >>> bool(adata.obs["ace_delta_flipped"].head(3).all())
     True
     """
+    _validate.writable(adata, copy=copy)
     entry = _ranking(adata, groupby, key)
     key_added = _free_layer(adata, key_added)
     chosen = _validate.cells(adata, "cells", cells)
@@ -230,7 +231,7 @@ def _results(
     results.add("layers", key_added, sparse.csr_matrix(everywhere, shape=adata.shape))
     target = np.full(adata.n_obs, None, dtype=object)
     target[cells] = [labels.categories[group] for group in found.target]
-    categories = _labels.as_categorical(adata.obs[groupby]).categories
+    categories = _labels.as_categorical(_tables.column(adata.obs, groupby)).categories
     per_cell = {
         "target": pd.Categorical(target, categories=categories),
         "flipped": _spread(found.flipped, cells, np.zeros(adata.n_obs, dtype=bool)),

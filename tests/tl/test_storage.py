@@ -163,6 +163,7 @@ def test_a_backed_file_stays_as_it_is_and_cannot_be_copied_or_written_in_part(pa
         lambda a, **k: ace.tl.embed(a, n_epochs=1, **k),
         lambda a, **k: ace.tl.explain(a, "group", **k),
         lambda a, **k: ace.tl.cluster(a, **k),
+        lambda a, **k: ace.tl.explain_cells(a, "group", **k),
     ):
         with pytest.raises(ValueError, match=r"`adata` is backed by '.*planted.h5ad': `copy=True` would copy the file"):
             call(adata, copy=True)
