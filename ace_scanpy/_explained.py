@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import _contrasts, _labels, _neuralized, _records, _rgg
+from . import _contrasts, _labels, _neuralized, _records, _rgg, _tables
 from .methods._panels import Prefixes
 from .methods._perturbation import sample
 from .models._sampling import preactivations
@@ -71,4 +71,5 @@ def within_level(adata: AnnData, entry: Mapping[str, Any], labels: Labels) -> La
     by = entry["params"].get("by")
     if by is None:
         return labels
-    return labels.within((adata.obs[str(by)].astype(str) == str(entry["params"]["level"])).to_numpy())
+    within = _tables.column(adata.obs, str(by)).astype(str) == str(entry["params"]["level"])
+    return labels.within(within.to_numpy())

@@ -66,7 +66,7 @@ def cells(adata: AnnData, cells: object = None, *, key: str = _keys.CELLS) -> pd
         )
         raise KeyError(msg)
     chosen = _validate.cells(adata, "cells", cells)
-    change = sparse.csr_matrix(adata.layers[key])[chosen].tocoo()
+    change = sparse.csr_matrix(_tables.in_memory(adata.layers[key]))[chosen].tocoo()
     order = np.lexsort((-np.abs(change.data), change.row))
     row, gene = chosen[change.row[order]], change.col[order]
     return pd.DataFrame(

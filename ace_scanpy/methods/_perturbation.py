@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..models._sampling import CellSource
     from ._contrasts import Contrasts
 
-# Cells of a group, and steps of refinement: the more contrasts there are, the fewer, down to a third.
+# Cells of a group, and steps of refinement: the more groups there are, the fewer, down to a third.
 _MOST, _FEWEST = 60, 20
 _IN_ALL = 60_000
 _EPSILON = 0.3
@@ -118,7 +118,7 @@ def explain(
 
 
 def effort(n_groups: int) -> int:
-    """Cells that stand for a group, and steps of refinement: 60; from 33 groups on fewer, and 20 from 56 on.
+    """Cells that stand for a group, and steps of refinement: 60; from 33 groups on fewer, and 20 from 54 on.
 
     Each group against each other, 60,000 cells are moved at a time and no more, as far as 20 are left of each.
     """

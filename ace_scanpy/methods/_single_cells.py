@@ -38,8 +38,8 @@ class CellChanges:
     ----------
     change
         Change of each gene in the units of the matrix, shape ``(n_cells, n_genes)``, with few genes that are not zero.
-    source, target
-        Group that each cell is assigned to, and that it was to be led to, shape ``(n_cells,)``.
+    target
+        Group that each cell was to be led to, shape ``(n_cells,)``.
     flipped
         Whether the changed cell is assigned to its target.
     size
@@ -47,7 +47,6 @@ class CellChanges:
     """
 
     change: sparse.csr_matrix
-    source: NDArray[np.int64]
     target: NDArray[np.int64]
     flipped: NDArray[np.bool_]
     size: NDArray[np.float32]
@@ -57,7 +56,6 @@ class CellChanges:
         """All parts, one after the other."""
         return cls(
             sparse.csr_matrix(sparse.vstack([part.change for part in parts])),
-            np.concatenate([part.source for part in parts]),
             np.concatenate([part.target for part in parts]),
             np.concatenate([part.flipped for part in parts]),
             np.concatenate([part.size for part in parts]),
@@ -162,7 +160,6 @@ def _solve(
         reached = clustering.assign(encoder.tail(preactivation + encoder.shift(in_scales)))
     return CellChanges(
         sparse.csr_matrix(change.cpu().numpy()),
-        own.cpu().numpy(),
         towards.cpu().numpy(),
         (reached == towards).cpu().numpy(),
         in_scales.abs().sum(dim=1).cpu().numpy(),

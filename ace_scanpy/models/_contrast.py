@@ -103,7 +103,7 @@ def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective)
 
 
 def is_flipped(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
-    """Whether the nearest prototype is the target (against the rest: is not the source), boolean."""
+    """Whether the cell is assigned to the target (against the rest: not to the source), boolean."""
     assigned = scores.argmax(dim=-1)
     if objective == "rest":
         return assigned != source[:, None]

@@ -143,7 +143,7 @@ def perturb(
     alpha
         Margin :math:`\alpha`; the paper uses 1.
     flip_target
-        Wanted share of flipped cells, for ``lam=None``.
+        Wanted share of flipped cells, where ``lam`` is a path.
     max_iter
         Most proximal steps of each stage of the refinement. A contrast leaves a stage when 20 steps lower its
         objective by less than one part in 100,000.

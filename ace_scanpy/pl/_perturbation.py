@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
 
-from .. import _contrasts, _genes, _keys, _labels, _records, _rgg, _validate
+from .. import _contrasts, _genes, _keys, _rgg, _validate
 from .._docs import document
-from .._explained import within_level
+from .._explained import Explained
 from . import _figures
 
 if TYPE_CHECKING:
@@ -97,8 +97,11 @@ def perturbation(
         msg = f"The contrast of {name!r} with {to!r} changes no gene of the ranking: there is nothing to draw."
         raise ValueError(msg)
     source = _contrasts.source(entry, name)
-    read, scale = _explained(adata, entry, table["names"])
-    before, there = _expression(adata, entry, read, source, to)
+    network, read, scale = _in_genes(adata, entry, table["names"])
+    before, there = (
+        read.dense(np.flatnonzero(network.labels.codes == network.labels.group(argument, name)))
+        for argument, name in (("group", source), ("target", to))
+    )
     after = before + scale * table["delta"].to_numpy()
     drawn = ax or plt.subplots(figsize=(1.2 + _GENE_WIDTH * len(table), _HEIGHT), layout="constrained")[1]
     colors = _figures.palette(adata, str(entry["params"]["groupby"]), _contrasts.groups(entry))
@@ -122,21 +125,14 @@ def perturbation(
     return _figures.finish(drawn, show=show, ax=ax)
 
 
-def _explained(adata: AnnData, entry: Mapping[str, Any], names: pd.Series) -> tuple[GeneMatrix, NDArray[np.floating]]:
-    """The genes as the encoder reads them, and what one unit of a change is in their units."""
-    params = entry["params"]
-    encoder, matrix = _records.explained(adata, str(params["use_rep"]), _labels.read(adata, str(params["groupby"])))
-    positions = matrix.gene_names.get_indexer(pd.Index(names))
-    return matrix.genes_alone.with_genes(matrix.genes[positions]), encoder.scale.numpy()[positions]
-
-
-def _expression(
-    adata: AnnData, entry: Mapping[str, Any], matrix: GeneMatrix, source: str, target: str
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The genes in the cells of the group and of the target."""
-    labels = within_level(adata, entry, _labels.read(adata, str(entry["params"]["groupby"])))
-    cells = [labels.codes == labels.group(name, which) for name, which in (("group", source), ("target", target))]
-    return matrix.dense(np.flatnonzero(cells[0])), matrix.dense(np.flatnonzero(cells[1]))
+def _in_genes(
+    adata: AnnData, entry: Mapping[str, Any], names: pd.Series
+) -> tuple[Explained, GeneMatrix, NDArray[np.floating]]:
+    """The explained network, the genes as it reads them, and what one unit of a change is in their units."""
+    network = Explained.load(adata, entry)
+    positions = network.matrix.gene_names.get_indexer(pd.Index(names))
+    read = network.matrix.genes_alone.with_genes(network.matrix.genes[positions])
+    return network, read, network.encoder.scale.numpy()[positions]
 
 
 def _violins(ax: Axes, values: NDArray[np.floating], positions: NDArray[np.floating], style: Mapping[str, Any]) -> None:

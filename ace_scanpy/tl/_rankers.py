@@ -87,13 +87,13 @@ class Method:
 
 
 def _ace(given: GivenNetwork) -> Found:
-    request = given.request
+    request, means = given.request, given.means
     found = methods.explain(
         given.encoder,
         given.clustering,
         given.cells,
         given.labels.codes,
-        np.divide(given.means - given.mean, given.scale, where=given.scale > 0, out=np.zeros_like(given.means)),
+        np.divide(means - given.mean, given.scale, where=given.scale > 0, out=np.zeros_like(means)),
         given.contrasts,
         request.seed,
         weights=request.weights,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from scanpy import logging as logg
 
-from .. import _keys, _labels, _matrix, _records, _rgg, _tables, _validate, methods
+from .. import _keys, _labels, _matrix, _records, _rgg, _tables, _threads, _validate, methods
 from .._extras import require
 from ..methods._contrasts import Rest
 from ..methods._perturbation import Weights
@@ -118,6 +118,7 @@ class Part:
         return "" if self.level is None else f" within {self.level!r}"
 
 
+@_threads.as_set()
 def check(adata: AnnData, defaults: Mapping[str, Any], **given: Any) -> Request:
     """All checks that need no work; raises what `explain` says it raises."""
     _validate.not_empty(adata)
@@ -231,6 +232,8 @@ def _without_training(
     adata: AnnData, use_rep: str, module: object, asked: Mapping[str, Any]
 ) -> tuple[Results | None, Record | None]:
     """A record that can be made at once; nothing for an autoencoder, which has to be trained; raises for others."""
+    if module is not None:
+        use_rep = _validate.uns_key("use_rep", use_rep, _keys.RESERVED_RECORDS)
     if _scvi.is_model(module):
         return _scvi.compute(adata, module, use_rep, layer=asked["layer"], use_raw=asked["use_raw"])
     if module is not None:
