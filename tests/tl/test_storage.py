@@ -106,6 +106,18 @@ def test_all_steps_write_the_same_bits_as_in_memory(streamed, in_memory, content
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+def test_single_cells(streamed, in_memory, contents, assert_same_contents):
+    for adata in (streamed, in_memory):
+        ace.tl.embed(adata, n_hidden=(12,), n_latent=3, n_epochs=2)
+        ace.tl.explain(adata, "group", groups=["B"], reference="dendritic")
+        ace.tl.explain_cells(adata, "group", cells=range(9))
+    assert_same_contents(_everything_written(streamed, contents), _everything_written(in_memory, contents))
+    assert (streamed.layers["ace_delta"] != in_memory.layers["ace_delta"]).nnz == 0
+    tables = [ace.get.cells(adata, range(9)) for adata in (streamed, in_memory)]
+    assert len(tables[0])
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 @pytest.mark.parametrize("where", [{"layer": "halved", "mask_var": None}, {"use_raw": True}], ids=["layer", "raw"])
 def test_a_layer_and_raw(streamed, in_memory, where, contents, assert_same_contents):
     for adata in (streamed, in_memory):
