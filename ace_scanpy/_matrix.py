@@ -148,9 +148,10 @@ def choose(
     if values is None:
         msg = "`adata.X` is None. Put log-normalised expression into `adata.X` or name a `layer`."
         raise ValueError(msg)
-    _validate.unique_genes(var.index, "adata.raw.var_names" if use_raw else "adata.var_names")
+    names = _tables.index(var)
+    _validate.unique_genes(names, "adata.raw.var_names" if use_raw else "adata.var_names")
     genes, mask = _mask_genes(adata, var, mask_var)
-    matrix = GeneMatrix(values, var.index, genes, layer, bool(use_raw), mask)
+    matrix = GeneMatrix(values, names, genes, layer, bool(use_raw), mask)
     matrix.reader  # noqa: B018 - raises where the storage cannot be read
     return matrix
 

@@ -31,7 +31,7 @@ def logits(adata, changed=False):
     """Logits of the explained network, rebuilt from the record and computed gene by gene."""
     labels = _labels.read(adata, "group")
     encoder, matrix = _records.explained(adata, "X_ace", labels)
-    values = adata[:, matrix.gene_names].to_df().to_numpy()
+    values = adata[:, matrix.gene_names].to_df().to_numpy(copy=True)
     with torch.no_grad():
         clustering = from_labels(encoder(torch.from_numpy(values)), torch.tensor(labels.codes))
         if changed:
@@ -259,7 +259,7 @@ def test_of_raw(explained, small_network):
     encoder, matrix = _records.explained(explained, "X_ace", labels)
     latent = encoder(torch.from_numpy(raw[:, matrix.gene_names].X.toarray()))
     clustering = from_labels(latent, torch.tensor(labels.codes))
-    assigned = clustering.assign(encoder(torch.from_numpy(after[matrix.gene_names].to_numpy()[:8]))).numpy()
+    assigned = clustering.assign(encoder(torch.from_numpy(after[matrix.gene_names].to_numpy(copy=True)[:8]))).numpy()
     assert [labels.names[g] for g in assigned] == explained.obs["ace_delta_target"][:8].tolist()
 
 
