@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
+import numba
 import numpy as np
 from scipy import sparse
 
@@ -303,8 +304,8 @@ def group_sums(matrix: GeneMatrix, codes: NDArray[np.integer], n_groups: int) ->
     for part in matrix.mapped(partial(_sums_of_block, n_groups=n_groups), codes):
         if part is None:
             raise ValueError(_not_finite(matrix))
-        totals += _dense(part[0])
-        expressing += _dense(part[1])
+        totals += part[0]
+        expressing += part[1]
         has_negative = has_negative or part[2]
     return GroupSums(totals, expressing, np.bincount(codes[codes >= 0], minlength=n_groups), has_negative)
 
@@ -314,12 +315,32 @@ def _sums_of_block(block: Any, member: NDArray[np.integer], n_groups: int) -> tu
     stored = block.data if sparse.issparse(block) else block
     if not np.isfinite(stored).all():
         return None
+    has_negative = bool((stored < 0).any())
+    if sparse.issparse(block):
+        totals, expressing = np.zeros((2, n_groups, block.shape[1]))
+        _add_rows(block.data, block.indices, block.indptr, member, totals, expressing)
+        return totals, expressing, has_negative
     kept = np.flatnonzero(member >= 0)
     indicator = sparse.csr_matrix(
         (np.ones(len(kept)), (member[kept], kept)), shape=(n_groups, block.shape[0]), dtype=np.float64
     )
-    return indicator @ block, indicator @ (block != 0), bool((stored < 0).any())
+    return indicator @ block, indicator @ (block != 0), has_negative
 
 
-def _dense(product: Any) -> NDArray[np.float64]:
-    return product.toarray() if sparse.issparse(product) else np.asarray(product)
+@numba.njit(cache=True, nogil=True)
+def _add_rows(
+    data: NDArray[np.floating],
+    indices: NDArray[np.integer],
+    indptr: NDArray[np.integer],
+    member: NDArray[np.integer],
+    totals: NDArray[np.float64],
+    expressing: NDArray[np.float64],
+) -> None:  # pragma: no cover - compiled
+    """Add each row of a CSR block to its group, in one pass: several times as fast as two products."""
+    for row in range(len(member)):
+        group = member[row]
+        if group < 0:
+            continue
+        for at in range(indptr[row], indptr[row + 1]):
+            totals[group, indices[at]] += data[at]
+            expressing[group, indices[at]] += data[at] != 0

@@ -6,21 +6,25 @@ categories and any letters. They have all groups there are, whichever were expla
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from . import _keys, _records, _rgg, _validate
-from .models import NeuralizedClustering, neuralize
+from .models import NeuralizedClustering, encode, neuralize
+from .models._communities import sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
-    from torch import Tensor
+    from numpy.typing import NDArray
 
     from ._labels import Labels
+    from .models import Encoder
+    from .models._sampling import CellSource
 
 PROTOTYPES, NUMBER = "prototypes", "n_prototypes"
 """Coordinates of each group's prototypes, one after the other (NaN fills groups of fewer up), and their number."""
@@ -68,7 +72,50 @@ def _read(entry: Mapping[str, Any], labels: Labels) -> NeuralizedClustering:
     return NeuralizedClustering(torch.tensor(np.concatenate(own)), beta, groups, sharpness)
 
 
-def of_labels(adata: AnnData, use_rep: str, labels: Labels, latent: Tensor) -> NeuralizedClustering:
+@dataclass(frozen=True)
+class Fit:
+    """A neuralised clustering for labels, and how well it reproduces them.
+
+    Attributes
+    ----------
+    clustering
+        The network.
+    fidelity
+        Share of each group's cells, of those it was fitted to and judged by, that are assigned their label.
+    overall
+        The same of all cells, each group with the weight that its cells have.
+    held_out
+        As of :class:`ace_scanpy.models.Neuralized`.
+    """
+
+    clustering: NeuralizedClustering
+    fidelity: NDArray[np.float64]
+    overall: float
+    held_out: float | None
+
+
+def fit(
+    encoder: Encoder,
+    matrix: CellSource,
+    labels: Labels,
+    *,
+    beta: float | None = None,
+    min_fidelity: float = 0.98,
+    seed: int = 0,
+) -> Fit:
+    """Prototypes for labels, from their cells or, where there are more than 16,384, from a sample of them."""
+    cells = sample(labels.codes, seed)
+    latent, codes = encode(encoder, matrix, cells), labels.codes[cells]
+    found = neuralize(latent, codes, beta=beta, min_fidelity=min_fidelity, seed=seed)
+    right = found.clustering.assign(torch.from_numpy(latent)).numpy() == codes
+    fidelity = np.array([right[codes == group].mean() for group in range(labels.n_groups)])
+    n_cells = np.bincount(labels.codes[labels.codes >= 0], minlength=labels.n_groups)
+    return Fit(found.clustering, fidelity, float(np.average(fidelity, weights=n_cells)), found.held_out)
+
+
+def of_labels(
+    adata: AnnData, use_rep: str, labels: Labels, encoder: Encoder, matrix: CellSource
+) -> NeuralizedClustering:
     """What explains labels of all cells: that of their ranking or, where they have none, as `explain` makes it."""
     wanted = {
         "groupby": labels.key,
@@ -81,4 +128,4 @@ def of_labels(adata: AnnData, use_rep: str, labels: Labels, latent: Tensor) -> N
             params, names = entry["params"], entry[PROTOTYPES].dtype.names
             if {name: str(params[name]) for name in wanted} == wanted and set(names) == set(labels.names):
                 return _read(entry, labels)
-    return neuralize(latent.numpy(), labels.codes).clustering
+    return fit(encoder, matrix, labels).clustering

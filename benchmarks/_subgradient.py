@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LAMBDA, RATE, START = 100.0, 2e-3, 1e-6
 N_CELLS, N_TIMED = 60, 8
 # as `ace.tl.explain` calls the solver
-BUDGET = {"max_iter": 60, "smoothing": (0.1,)}
+BUDGET = {"max_iter": 8}
 
 
 def against_the_original(folder: Path, n_cells: int, n_genes: int, n_steps: int) -> pd.DataFrame:

@@ -98,8 +98,7 @@ def change(images: torch.Tensor, target: torch.Tensor, clustering: nn.Module) ->
         lower=-images,
         upper=1 - images,
         lam=np.geomspace(0.1, 1000, 9),
-        max_iter=60,
-        smoothing=(0.1,),
+        max_iter=10,
     )
     return found.delta
 

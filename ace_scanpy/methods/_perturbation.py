@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from ..models._sampling import CellSource
     from ._contrasts import Contrasts
 
-# Cells of a group, and steps of refinement: the more groups there are, the fewer, down to a third.
+# Cells of a group: the more groups there are, the fewer, down to a third.
 _MOST, _FEWEST = 60, 20
 _IN_ALL = 60_000
 _EPSILON = 0.3
 _REACH = 2.5
 WANTED = 0.95
 """Share of the cells that has to flip in every contrast."""
-_WIDTH = 0.1  # of the hinge. The solver's own, larger budget changes one gene of the top 18.
+# The solver's own, larger budget changes TODO gene of the top 18.
+_MODELS, _FEWER_MODELS = 6, 4
+_TOLERANCE = 3e-3
+_RIDGE = 0.3
 _MEMORY = 2**26  # floats
 
 Weights = Literal["adaptive", "uniform"]
@@ -118,11 +121,16 @@ def explain(
 
 
 def effort(n_groups: int) -> int:
-    """Cells that stand for a group, and steps of refinement: 60; from 33 groups on fewer, and 20 from 54 on.
+    """Cells that stand for a group: 60; from 33 groups on fewer, and 20 from 54 on.
 
     Each group against each other, 60,000 cells are moved at a time and no more, as far as 20 are left of each.
     """
     return int(np.clip(_IN_ALL // (n_groups * (n_groups - 1)), _FEWEST, _MOST))
+
+
+def models(n_groups: int) -> int:
+    """Most linear models of the solver for each lambda: 6, and 4 where fewer cells stand for a group."""
+    return _MODELS if effort(n_groups) == _MOST else _FEWER_MODELS
 
 
 def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[range]:
@@ -172,8 +180,9 @@ def _explain_chunk(
         lam=lam,
         alpha=alpha,
         flip_target=WANTED,
-        max_iter=effort(contrasts.n_groups),
-        smoothing=(_WIDTH,),
+        max_iter=models(contrasts.n_groups),
+        tolerance=_TOLERANCE,
+        ridge=_RIDGE,
     )
     mine = [np.flatnonzero(place == i) for i in range(len(rows))]
     deltas, gradients, flips, lams = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..models._sampling import CellSource
     from ._perturbation import Weights
 
-_STEPS, _WIDTH = 60, 0.1  # of the refinement; the solver's own, larger budget makes changes 1 % smaller
+_MODELS = 10  # TODO the solver's own, larger budget makes changes 1 % smaller
 # Lower than for groups: one cell has one hinge, and much beyond the smallest trade-off that moves it the solver stops
 # ahead of the optimum, with changes spread over twice the genes.
 _LAMBDA_PATH = tuple(10.0 ** (i / 2 - 1) for i in range(9))  # 0.1 to 1,000
@@ -149,8 +149,7 @@ def _solve(
         upper=torch.where(moves, (cells.high - x) / scale, 0.0).clamp_min(0.0),
         lam=_LAMBDA_PATH,
         alpha=alpha,
-        max_iter=_STEPS,
-        smoothing=(_WIDTH,),
+        max_iter=_MODELS,
     )
     # the clip takes back what rounding added to a change that goes to a bound
     moved = torch.minimum(torch.maximum(x + solution.delta * encoder.scale, cells.low), cells.high)

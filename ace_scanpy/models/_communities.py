@@ -74,6 +74,26 @@ class _Trial:
     unseen: float
 
 
+def sample(codes: NDArray[np.integer], seed: int) -> NDArray[np.intp]:
+    """The cells that prototypes are fitted to and judged by, sorted: those with a label, or 16,384 of them.
+
+    Half of the sample is spread evenly over the groups, half as the cells are.
+    """
+    labelled = np.flatnonzero(codes >= 0)
+    if len(labelled) <= _MOST_CELLS:
+        return labelled
+    order = np.random.default_rng(seed).permutation(labelled)
+    share, n_groups = _MOST_CELLS / 2 / len(labelled), int(codes.max()) + 1
+    return np.sort(
+        np.concatenate(
+            [
+                members[: max(1, int(share * len(members)) + _MOST_CELLS // 2 // n_groups)]
+                for members in (order[codes[order] == group] for group in range(n_groups))
+            ]
+        )
+    )
+
+
 def neuralize(
     latent: NDArray[np.floating],
     codes: NDArray[np.integer],
@@ -87,7 +107,8 @@ def neuralize(
     The paper's group means where they give `min_fidelity` of the cells their label. Otherwise 1, 2, 5 or 10
     prototypes per group, started by k-means within the group and moved down the cross-entropy of the soft assignment
     (equation 4; robust soft learning vector quantisation, Seo and Obermayer 2003) until that rises for cells held out
-    and `min_fidelity` of the others have their label.
+    and `min_fidelity` of the others have their label. Numbers are not tried any more once the held-out cells gain so
+    little by them that `min_fidelity` is out of reach.
 
     Their number is the smallest that reaches `min_fidelity` on the cells held out. Where none does, because the labels
     do not follow from the latent coordinates, it is the smallest that reaches it on the cells it is fitted to, and
@@ -113,7 +134,7 @@ def neuralize(
     means = from_labels(cells.latent, cells.codes, beta)
     if cells.fidelity(means) >= min_fidelity:
         return Neuralized(means, None)
-    held_out, kept = _split(cells.codes.numpy(), np.random.default_rng(seed))
+    held_out, kept = _split(cells.codes.numpy(), seed)
     if not len(held_out):  # no group has four cells: nothing to choose by
         return Neuralized(means, None)
     seen, unseen = cells[kept], cells[held_out]
@@ -121,7 +142,7 @@ def neuralize(
     tried = [_Trial(0, 0, seen.fidelity(of_seen), unseen.fidelity(of_seen))]
     for number in _PER_GROUP:
         tried.append(_try(number, seen, unseen, min_fidelity, seed))
-        if tried[-1].unseen >= min_fidelity:
+        if tried[-1].unseen >= min_fidelity or _is_hopeless(tried, min_fidelity, len(held_out)):
             break
     sample = cells[np.sort(np.concatenate([held_out, kept]))]
     for trial in _choose(tried, min_fidelity, len(held_out)):
@@ -131,14 +152,12 @@ def neuralize(
     return Neuralized(clustering, trial.unseen)
 
 
-def _split(codes: NDArray[np.integer], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _split(codes: NDArray[np.integer], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """A quarter of each group's cells, and the rest, of a sample of bounded size; every group keeps a cell."""
-    order = rng.permutation(len(codes))
-    n_groups = int(codes.max()) + 1
+    order = np.random.default_rng(seed).permutation(sample(codes, seed))
     held_out, kept = [], []
-    for group in range(n_groups):
+    for group in range(int(codes.max()) + 1):
         members = order[codes[order] == group]
-        members = members[: max(_MOST_CELLS // n_groups, _MOST_CELLS * len(members) // len(codes))]
         n_held_out = int(_HELD_OUT * len(members))
         held_out.append(members[:n_held_out])
         kept.append(members[n_held_out:])
@@ -159,13 +178,25 @@ def _try(number: int, seen: _Cells, unseen: _Cells, wanted: float, seed: int) ->
     return _Trial(number, steps, seen.fidelity(clustering), unseen.fidelity(clustering))
 
 
+def _is_hopeless(tried: list[_Trial], wanted: float, n_held_out: int) -> bool:
+    """Whether, from two prototypes on, even the last rise and a standard error at each step left would not reach it."""
+    *_, before, last = tried
+    left = len(_PER_GROUP) - _PER_GROUP.index(last.number) - 1
+    rise = max(last.unseen - before.unseen, 0.0) + _standard_error(last.unseen, n_held_out)
+    return last.number > _PER_GROUP[0] and last.unseen + left * rise < wanted
+
+
+def _standard_error(share: float, n: int) -> float:
+    return float(np.sqrt(share * (1 - share) / max(n, 1)))
+
+
 def _choose(tried: list[_Trial], wanted: float, n_held_out: int) -> list[_Trial]:
     """The number of prototypes to take, and those to try where it is not enough for all cells; see `neuralize`."""
     best = max(tried, key=lambda trial: trial.unseen)
     if best.unseen >= wanted:
         return [best]
-    error = np.sqrt(best.unseen * (1 - best.unseen) / max(n_held_out, 1))
-    as_good = [trial for trial in tried if trial.unseen >= best.unseen - error]
+    least = best.unseen - _standard_error(best.unseen, n_held_out)
+    as_good = [trial for trial in tried if trial.unseen >= least]
     return [trial for trial in as_good if trial.seen >= wanted] or as_good[:1]
 
 

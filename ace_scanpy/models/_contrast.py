@@ -1,4 +1,4 @@
-"""One batch of contrasts as an optimisation problem: the hinge, its gradient, the proximal step."""
+"""One batch of contrasts as an optimisation problem: margins of the cells, their slopes, and the hinge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ._prototypes import logits_from_scores
+from ._prototypes import logit_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,7 @@ class Problem:
     gene_weight: Tensor  # (n_contrasts, n_genes)
     lower: Tensor  # bounds of eta
     upper: Tensor
+    ridge: float = 0.0
 
     def subset(self, rows: Tensor) -> Problem:
         """The same problem for some of the contrasts."""
@@ -48,40 +49,33 @@ class Problem:
             self.gene_weight[rows],
             self.lower[rows],
             self.upper[rows],
+            self.ridge,
         )
 
-    def shift(self, eta: Tensor) -> Tensor:
-        """What the perturbation adds to the pre-activation, shape ``(n_contrasts, width)``."""
-        return self.encoder.shift(eta / self.gene_weight)
-
-    def margin(self, shift: Tensor) -> Tensor:
+    def margin(self, preactivation: Tensor) -> Tensor:
         """What has to fall below -alpha: how far each cell is from where it should go, ``(n_contrasts, n_cells)``."""
-        scores = self.clustering.scores(self.encoder.tail(self.cells + shift[:, None]))
+        scores = self.clustering.scores(self.encoder.tail(preactivation))
         return margin(scores, self.source, self.target, self.objective)
 
-    def loss(self, margin: Tensor, lam: Tensor, width: float) -> Tensor:
-        """The smoothed hinge, weighted by lambda, per contrast."""
-        return lam * (smooth_hinge(self.alpha + margin, width) * self.cell_weight).sum(dim=1)
+    def shift(self, eta: Tensor) -> Tensor:
+        """What a change adds to the pre-activation, shape ``(n_contrasts, width)``."""
+        return self.encoder.shift(eta / self.gene_weight)
 
-    def value_and_gradient(self, eta: Tensor, lam: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The smooth part, its gradient, and what rounding can make of two equal values."""
-        eta = eta.detach().requires_grad_()
+    def linearized(self, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins, and the gradient of each with respect to its cell's pre-activation; 0 for padding."""
+        at = (self.cells + shift[:, None]).detach().requires_grad_()
         with torch.enable_grad():
-            margins = self.margin(self.shift(eta))
-            value = self.loss(margins, lam, width)
-            (slope,) = torch.autograd.grad(value.sum(), eta)
-        size = (margins.detach().abs() * self.cell_weight).sum(dim=1) + self.alpha
-        rounding = 4 * torch.finfo(eta.dtype).eps * lam * size
-        return value.detach(), slope, rounding
+            margins = self.margin(at)
+            (slope,) = torch.autograd.grad(margins.sum(), at)
+        return margins.detach(), slope * (self.cell_weight > 0).unsqueeze(-1)
 
-    def value(self, eta: Tensor, lam: Tensor, width: float) -> Tensor:
-        """The whole smoothed objective, per contrast."""
-        return eta.abs().sum(dim=1) + self.loss(self.margin(self.shift(eta)), lam, width)
+    def slope(self, at_preactivation: Tensor) -> Tensor:
+        """From a gradient with respect to the pre-activation, ``(n_contrasts, width)``, to that of eta."""
+        return self.encoder.pull(at_preactivation) / self.gene_weight
 
-    def prox(self, eta: Tensor, step: Tensor) -> Tensor:
-        """Soft threshold, then clip: exact for the L1 norm on a box that holds zero."""
-        shrunk = torch.sign(eta) * (eta.abs() - step).clamp_min(0.0)
-        return torch.minimum(torch.maximum(shrunk, self.lower), self.upper)
+    def hinge(self, margins: Tensor, lam: Tensor) -> Tensor:
+        """The mean hinge times lambda, per contrast."""
+        return lam * ((self.alpha + margins).clamp_min(0.0) * self.cell_weight).sum(dim=1)
 
 
 def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
@@ -91,15 +85,12 @@ def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective)
     but nearest to a third group. ``"targeted"`` is :math:`-2m_t`, so that the cell ends in :math:`t`. ``"rest"`` is
     equation 8, :math:`m_s-\max_{k\ne s}m_k`. With two groups :math:`m_s=-m_t` and all three agree.
     """
-    logits = logits_from_scores(scores)
-    asked = source if objective == "rest" else target
-    where = asked.view(-1, 1, 1).expand(*logits.shape[:2], 1)
-    own = logits.gather(-1, where).squeeze(-1)
     if objective == "targeted":
-        return -2 * own
+        return -2 * logit_of(scores, target)
     if objective == "pairwise":
-        return logits.gather(-1, source.view(-1, 1, 1).expand_as(where)).squeeze(-1) - own
-    return own - logits.scatter(-1, where, -torch.inf).amax(dim=-1)
+        return logit_of(scores, source) - logit_of(scores, target)
+    others = scores.detach().scatter(-1, source.view(-1, 1, 1).expand(*scores.shape[:-1], 1), -torch.inf)
+    return logit_of(scores, source) - logit_of(scores, others.argmax(dim=-1))  # m_k rises with the score of k
 
 
 def is_flipped(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
@@ -108,8 +99,3 @@ def is_flipped(scores: Tensor, source: Tensor, target: Tensor, objective: Object
     if objective == "rest":
         return assigned != source[:, None]
     return assigned == target[:, None]
-
-
-def smooth_hinge(u: Tensor, width: float) -> Tensor:
-    """``max(0, u)``, quadratic on ``[0, width]``: below the hinge by at most ``width / 2``, with a continuous slope."""
-    return torch.where(u < width, u.clamp_min(0.0).square() / (2 * width), u - width / 2)

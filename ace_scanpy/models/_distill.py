@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import mse_loss
 
+from ._autoencoder import drop
 from ._sampling import as_tensor
 from ._training import half_precision, sample_to_start, seeded, split, until_flat
 
@@ -65,11 +65,10 @@ def distill(
         encoder.start_from_regression(start, wanted[sample])
         encoder.to(schedule.device)
         wanted = wanted.to(schedule.device)
-        dropout = nn.Dropout(_DROPOUT)
         unseen = encoder.standardize(as_tensor(source.dense(judged)).to(schedule.device))
 
         def error(cells: NDArray[np.intp], x: Tensor) -> tuple[Tensor, float]:
-            standardized = dropout(encoder.standardize(x.to(schedule.device)))
+            standardized = drop(encoder.standardize(x.to(schedule.device)), _DROPOUT)
             with half_precision(schedule.device):
                 latent = encoder.tail(encoder.from_standardized(standardized))
             return mse_loss(latent.float(), wanted[cells]), 0.0

@@ -63,6 +63,14 @@ class Encoder(nn.Module):
         r"""What :math:`\delta`, shape ``(..., n_genes)``, adds to the pre-activation."""
         raise NotImplementedError
 
+    def pull(self, slope: Tensor) -> Tensor:
+        r"""The transpose of ``shift``: from a gradient at the pre-activation to one at :math:`\delta`."""
+        raise NotImplementedError
+
+    def of_genes(self, genes: Tensor) -> Tensor:
+        r"""What a unit of :math:`\delta` of genes ``(n, k)`` adds to the pre-activation, shape ``(n, width, k)``."""
+        raise NotImplementedError
+
     def tail(self, preactivation: Tensor) -> Tensor:
         """From the pre-activation to the latent space, shape ``(..., n_latent)``."""
         raise NotImplementedError
@@ -107,6 +115,12 @@ class LinearFirst(Encoder):
 
     def shift(self, delta: Tensor) -> Tensor:
         return delta @ self.weight.T
+
+    def pull(self, slope: Tensor) -> Tensor:
+        return slope @ self.weight
+
+    def of_genes(self, genes: Tensor) -> Tensor:
+        return self.weight.index_select(1, genes.flatten()).unflatten(1, genes.shape).transpose(0, 1)
 
 
 class AffineEncoder(LinearFirst):

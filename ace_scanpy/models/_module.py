@@ -78,6 +78,13 @@ class ModuleEncoder(Encoder):
     def shift(self, delta: Tensor) -> Tensor:
         return delta * self.scale
 
+    def pull(self, slope: Tensor) -> Tensor:
+        return slope * self.scale
+
+    def of_genes(self, genes: Tensor) -> Tensor:
+        alone = self.scale.new_zeros(len(genes), self.width, genes.shape[1])
+        return alone.scatter(1, genes.unsqueeze(1), self.scale[genes].unsqueeze(1))
+
     def tail(self, preactivation: Tensor) -> Tensor:
         return self.function(preactivation.flatten(0, -2)).unflatten(0, preactivation.shape[:-1])
 

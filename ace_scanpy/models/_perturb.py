@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 
 from ._contrast import Objective, Problem, is_flipped
-from ._proximal import N_COARSE, coarse, refine
+from ._linearized import N_CANDIDATES, Point, descend
 from ._sampling import preactivations
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ._prototypes import NeuralizedClustering
 
 _LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
+_LOOK = 3  # models, after which a lambda is given up that moves less than this share of the wanted cells
+_NEAR = 0.9
 _MEMORY = 2**24  # floats; what is worked on at a time stays near the processor's caches
 
 
@@ -69,7 +71,7 @@ class Perturbation:
     lam
         The trade-off used, shape ``(n_contrasts,)``.
     n_iter
-        Proximal steps taken, over all stages.
+        Linear models solved, one after the other.
     """
 
     delta: Tensor
@@ -107,8 +109,9 @@ def perturb(
     lam: float | Sequence[float] | None = None,
     alpha: float = 1.0,
     flip_target: float = 0.95,
-    max_iter: int = 300,
-    smoothing: Sequence[float] = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+    max_iter: int = 100,
+    tolerance: float = 1e-4,
+    ridge: float = 0.0,
 ) -> Perturbation:
     r"""Solve a batch of contrasts, each with one :math:`\delta` shared by its source cells.
 
@@ -116,9 +119,10 @@ def perturb(
        + \lambda\,\overline{\max(0,\ \alpha + m_s(x+\delta) - m_t(x+\delta))},\qquad l\le\delta\le u
 
     the mean over the source cells (equations 7 and 8; see :func:`margin` for :math:`m_s-m_t`).
-    Method: accelerated proximal gradient with backtracking and adaptive restart, one step size per
-    contrast, on a smoothed hinge whose width shrinks in stages (continuation). The proximal step gives exact zeros.
-    For each :math:`\lambda` 30 coarse steps, from the solution of the one before, are followed by the refinement.
+    Method: the margins are made linear at the change so far, the linear program that remains is solved by operator
+    splitting, and the change goes as far towards its solution as lowers the objective; and so on (the prox-linear
+    method, Lewis and Wright 2016). Zeros are exact. Each :math:`\lambda` of a path starts at the solution of the one
+    before, and is given up for the next where three models move less than .9 of the wanted share.
 
     Parameters
     ----------
@@ -145,12 +149,9 @@ def perturb(
     flip_target
         Wanted share of flipped cells, where ``lam`` is a path.
     max_iter
-        Most proximal steps of each stage of the refinement. A contrast leaves a stage when 20 steps lower its
-        objective by less than one part in 100,000.
-    smoothing
-        Widths of the hinge in the refinement, as multiples of ``alpha``, one per stage. A wide first stage finds better
-        optima of the network, which is not convex; at the end of the last stage the objective is within
-        :math:`\lambda\alpha` times half its width of the one with the hinge as it stands.
+        Most linear models for each :math:`\lambda`.
+    tolerance
+        A contrast is done when two models in turn are solved up to this share of its objective and lower it by no more.
 
     Returns
     -------
@@ -164,8 +165,9 @@ def perturb(
     weights = like.new_ones(shape) if weights is None else weights
     lower = like.new_full(shape, -torch.inf) if lower is None else lower
     upper = like.new_full(shape, torch.inf) if upper is None else upper
-    per_cell = like.shape[-1] + len(clustering.prototypes)
-    size = max(1, _MEMORY // (8 * like.shape[1] * per_cell + 16 * encoder.n_genes))
+    width, n_rows = like.shape[-1], len(clustering.prototypes)
+    per_contrast = 4 * like.shape[1] * (width + n_rows) + N_CANDIDATES * (width + 4 * like.shape[1])
+    size = max(1, _MEMORY // (per_contrast + 12 * encoder.n_genes))
     path = (float(lam),) if isinstance(lam, (int, float)) else tuple(_LAMBDA_PATH if lam is None else lam)
     solutions = []
     for part in torch.arange(len(source), device=like.device).split(size):
@@ -181,51 +183,54 @@ def perturb(
             gene_weight=weights[part],
             lower=lower[part] * weights[part],
             upper=upper[part] * weights[part],
+            ridge=ridge,
         )
-        solutions.append(_solve(problem, path, flip_target, max_iter, smoothing))
+        solutions.append(_solve(problem, path, flip_target, max_iter, tolerance))
     return Perturbation.joined(solutions)
 
 
 @torch.no_grad()
 def _solve(
-    problem: Problem, path: Sequence[float], flip_target: float, max_iter: int, smoothing: Sequence[float]
+    problem: Problem, path: Sequence[float], flip_target: float, max_iter: int, tolerance: float
 ) -> Perturbation:
-    eta = torch.zeros_like(problem.gene_weight)
-    lams = eta.new_full((len(eta),), path[0])
-    todo = torch.arange(len(eta), device=eta.device)
+    point = Point.start(problem)
+    lams = torch.full_like(problem.gene_weight[:, 0], path[0])
+    todo = torch.arange(len(lams), device=lams.device)
     if len(path) > 1:
-        todo = todo[_flip_rate(problem, eta) < flip_target]
+        todo = todo[_flip_rate(problem, point.shift) < flip_target]
     n_iter = 0
     for value in path:
         if not len(todo):
             break
         lams[todo] = value
-        part = problem.subset(todo)
-        state = coarse(part, eta[todo], lams[todo])
-        eta[todo], taken = refine(part, state, lams[todo], max_iter, smoothing)
-        n_iter += N_COARSE + taken
-        todo = todo[_flip_rate(part, eta[todo]) < flip_target]
-    return _result(problem, eta, lams, n_iter)
+        looked = min(_LOOK, max_iter) if value < path[-1] else 0
+        n_iter += _descend(problem, lams, point, todo, looked, tolerance)
+        near = todo if value == path[-1] else todo[_flip_rate(problem, point.shift)[todo] >= _NEAR * flip_target]
+        n_iter += _descend(problem, lams, point, near, max_iter - looked, tolerance)
+        todo = todo[_flip_rate(problem, point.shift)[todo] < flip_target]
+    _, slope = problem.linearized(point.shift)
+    return Perturbation(
+        delta=point.eta / problem.gene_weight,
+        gradient=problem.encoder.pull((slope * problem.cell_weight.unsqueeze(-1)).sum(dim=1)),
+        flip_rate=_flip_rate(problem, point.shift),
+        objective=point.eta.abs().sum(dim=1) + problem.hinge(point.margin, lams),
+        lam=lams,
+        n_iter=n_iter,
+    )
 
 
-def _flip_rate(problem: Problem, eta: Tensor) -> Tensor:
-    scores = problem.clustering.scores(problem.encoder.tail(problem.cells + problem.shift(eta)[:, None]))
+def _descend(problem: Problem, lam: Tensor, point: Point, rows: Tensor, max_iter: int, tolerance: float) -> int:
+    """Move some of the contrasts down their objective; the linear models it took."""
+    if not len(rows) or not max_iter:
+        return 0
+    at = point.subset(rows)
+    taken = descend(problem.subset(rows), lam[rows], at, max_iter, tolerance)
+    point.put(rows, at)
+    return taken
+
+
+def _flip_rate(problem: Problem, shift: Tensor) -> Tensor:
+    scores = problem.clustering.scores(problem.encoder.tail(problem.cells + shift[:, None]))
     flipped = is_flipped(scores, problem.source, problem.target, problem.objective)
     counted = problem.cell_weight > 0
     return (flipped & counted).sum(dim=1) / counted.sum(dim=1)
-
-
-def _result(problem: Problem, eta: Tensor, lam: Tensor, n_iter: int) -> Perturbation:
-    delta = (eta / problem.gene_weight).requires_grad_()
-    with torch.enable_grad():
-        margins = problem.margin(problem.encoder.shift(delta))
-        (gradient,) = torch.autograd.grad((margins * problem.cell_weight).sum(), delta)
-    hinge = ((problem.alpha + margins.detach()).clamp_min(0.0) * problem.cell_weight).sum(dim=1)
-    return Perturbation(
-        delta=delta.detach(),
-        gradient=gradient,
-        flip_rate=_flip_rate(problem, eta),
-        objective=eta.abs().sum(dim=1) + lam * hinge,
-        lam=lam,
-        n_iter=n_iter,
-    )

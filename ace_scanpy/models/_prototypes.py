@@ -130,26 +130,26 @@ class NeuralizedClustering(nn.Module):
 def layer(prototypes: Tensor, groups: Tensor, sharpness: Tensor | float) -> tuple[Tensor, Tensor]:
     r"""Weight and bias from a cell to :math:`-\gamma\lVert z-\mu_j\rVert^2`, of each prototype.
 
-    Every group gets as many rows as the largest has, one group after the other; a row without prototype is -inf.
-    What is constant per cell is left out.
+    Every group gets as many rows as the largest has; the first of each group, then the second, and so on, which is
+    the faster order to pool. A row without prototype is -inf. What is constant per cell is left out.
     """
     same = groups[:, None] == groups[None]
     place = same.tril(diagonal=-1).sum(dim=1)  # of each prototype within its group
-    shape = int(groups.max()) + 1, int(place.max()) + 1
+    shape = int(place.max()) + 1, int(groups.max()) + 1
     weight = prototypes.new_zeros(*shape, prototypes.shape[1])
     bias = prototypes.new_full(shape, -torch.inf)
-    weight[groups, place] = 2.0 * sharpness * prototypes
-    bias[groups, place] = -sharpness * prototypes.square().sum(dim=1)
+    weight[place, groups] = 2.0 * sharpness * prototypes
+    bias[place, groups] = -sharpness * prototypes.square().sum(dim=1)
     return weight.flatten(0, 1), bias.flatten()
 
 
 def pool(each: Tensor, n_groups: int) -> Tensor:
     """From the value of each row of `layer`, last axis, to that of each group."""
-    each = each.unflatten(-1, (n_groups, -1))
-    if each.shape[-1] == 1:
-        return each.squeeze(-1)
-    largest = each.detach().amax(dim=-1, keepdim=True)  # has no gradient, which halves the time of torch's logsumexp
-    return (each - largest).exp().sum(dim=-1).log() + largest.squeeze(-1)
+    each = each.unflatten(-1, (-1, n_groups))
+    if each.shape[-2] == 1:
+        return each.squeeze(-2)
+    largest = each.detach().amax(dim=-2, keepdim=True)  # has no gradient, which halves the time of torch's logsumexp
+    return (each - largest).exp().sum(dim=-2).log() + largest.squeeze(-2)
 
 
 def logits_from_scores(scores: Tensor) -> Tensor:
@@ -166,3 +166,11 @@ def logits_from_scores(scores: Tensor) -> Tensor:
     others = (weight.sum(dim=-1, keepdim=True) - weight).clamp_min(0.0)
     lead = 0.0 - below.masked_fill(is_top, -torch.inf).logsumexp(dim=-1, keepdim=True)
     return torch.where(is_top, lead, below - torch.log1p(others))
+
+
+def logit_of(scores: Tensor, group: Tensor) -> Tensor:
+    """One logit of each cell: scores ``(n, m, n_groups)``, the group by contrast ``(n,)`` or by cell ``(n, m)``."""
+    relative = scores - scores.detach().amax(dim=-1, keepdim=True)  # no logit changes, and nothing large cancels
+    where = group.view(len(scores), -1, 1).expand(*scores.shape[:-1], 1)
+    others = relative.scatter(-1, where, -torch.inf)
+    return relative.gather(-1, where).squeeze(-1) - others.logsumexp(dim=-1)

@@ -120,8 +120,11 @@ def preactivations(encoder: Encoder, rows: Any) -> Tensor:
     return encoder.read(rows)
 
 
-def encode(encoder: Encoder, source: CellSource) -> NDArray[np.float32]:
-    """Latent coordinates of all cells, shape ``(n_cells, n_latent)``, read by blocks."""
+def encode(encoder: Encoder, source: CellSource, cells: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+    """Latent coordinates of all cells or of some, shape ``(n_cells, n_latent)``, read by blocks."""
+    if cells is not None and len(cells) < source.n_cells:
+        blocks = np.array_split(cells, -(-len(cells) * source.n_genes // _CHUNK_VALUES))
+        return np.concatenate([_encode_block(encoder, rows) for rows in ahead(source.rows, blocks)])
     if source.is_elsewhere and encoder.mean.device.type != "cpu":
         encoder = copy.deepcopy(encoder).cpu()
     return np.concatenate(list(source.mapped(partial(_encode_block, encoder))))

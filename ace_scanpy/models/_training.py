@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 2000
 _ROUND = (10, 50)  # fewest and most minibatches between two looks at the held-out cells
-_PATIENCE = 10  # rounds
-_IMPROVEMENT = 1e-3
+_PATIENCE = 100  # minibatches
+_IMPROVEMENT = 5e-3
 _MOST_HELD_OUT = 1024
 _PROTOTYPE_CELLS = 4096
 _LABEL_STEPS = 200
@@ -278,7 +278,6 @@ def until_flat(
     most, per_round = schedule.steps(len(seen))
     stream = endless(source, seen, schedule.batch_size, rng)
     rounds: list[tuple[int, float, float]] = []
-    best, since = np.inf, 0
     for first in range(0, most, per_round):
         model.train()
         losses = []
@@ -293,12 +292,17 @@ def until_flat(
             judged = judge()
         loss = train_loss if np.isnan(judged) else judged
         rounds.append((first + len(losses), train_loss, loss))
-        since = 0 if loss < best * (1 - _IMPROVEMENT) else since + 1
-        best = min(best, loss)
-        if since >= _PATIENCE:
+        if _is_flat(rounds):
             break
     columns = np.asarray(rounds, dtype=np.float64).T
     return dict(zip(("minibatches", "train", "held_out"), columns, strict=True))
+
+
+def _is_flat(rounds: list[tuple[int, float, float]]) -> bool:
+    """Whether the last minibatches, as many as is patience for, brought the loss hardly below what it was before."""
+    now = rounds[-1][0]
+    before = [loss for seen, _, loss in rounds if seen <= now - _PATIENCE]
+    return bool(before) and min(loss for *_, loss in rounds) > min(before) * (1 - _IMPROVEMENT)
 
 
 def _select_genes(

@@ -167,7 +167,7 @@ def _assignment(adata: AnnData, groupby: str, use_rep: str) -> tuple[pd.Categori
     labels = _labels.read(adata, groupby)
     encoder, matrix = _records.explained(adata, use_rep, labels)
     latent = torch.from_numpy(encode(encoder, matrix))
-    clustering = _neuralized.of_labels(adata, use_rep, labels, latent)
+    clustering = _neuralized.of_labels(adata, use_rep, labels, encoder, matrix)
     groups = clustering.assign(latent).tolist()
     ordered = pd.Index([labels.categories[g] for g in labels.display])
     assigned = pd.Categorical([labels.categories[g] for g in groups], categories=ordered)

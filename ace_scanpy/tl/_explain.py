@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from .. import _devices, _keys, _labels, _matrix, _records, _tables, _threads, _validate
 from .._commit import Results
 from .._docs import document
 from .._record_kinds import AutoencoderRecord
-from ..models._sampling import encode
 from ..pp._standardize import compute as standardize
 from . import _autoencoder, _cluster
 from ._rankers import METHODS
@@ -166,7 +164,8 @@ def explain(
         Direction, and mean perturbation in units of the gene's scale. Methods without directions have no `enriched`,
         and only ACE has a `delta` that is not NaN.
     `fidelity`, `flip_rate` : float32, `panel_size`, `n_cells` : int64
-        One row: share of the group's cells whose neuralised assignment is their label; share of 60 sampled cells
+        One row: share of the group's cells whose neuralised assignment is their label, of more than 16,384 cells in all
+        as a sample of them shows it; share of 60 sampled cells
         that :math:`\delta` moves (fewer where there are more than 32 groups, down to 20); genes enough to move 95 % of
         them in every contrast (0: none are); cells. Without a network `fidelity` is NaN, without a perturbation
         `flip_rate` is NaN and `panel_size` 0.
@@ -305,7 +304,7 @@ def _compute(adata: AnnData, request: Request) -> Results:
     else:
         cells = record.cells(adata, matrix)
         encoder, fingerprint = _explained(adata, cells, record, labels, request, results)
-        network = Network(encoder, fingerprint, torch.from_numpy(encode(encoder, cells)), cells)
+        network = Network(encoder, fingerprint, cells)
         scales = [encoder.mean.cpu().numpy(), encoder.scale.cpu().numpy()]
     for part in request.parts(labels):
         known = sums if part.labels is labels else None

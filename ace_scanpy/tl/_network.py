@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from .. import _matrix, _neuralized, _records, metrics
-from ..models import encode
 from ..models._sampling import preactivations
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class FlipNetwork:
         codes = labels.codes[cells]
         return cls(
             encoder,
-            _neuralized.of_labels(adata, use_rep, labels, torch.from_numpy(encode(encoder, matrix))),
+            _neuralized.of_labels(adata, use_rep, labels, encoder, matrix),
             matrix.gene_names,
             encoder.standardize(means),
             tuple(

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scanpy import logging as logg
 
 from .. import _matrix, _neuralized, _records, methods
-from ..models import neuralize
 from . import _layout
 from ._rankers import METHODS, Given, GivenNetwork
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from .._labels import Labels
     from .._matrix import GeneMatrix, GroupSums
     from ..models import Encoder
-    from ..models._communities import Neuralized
     from ._request import Part, Request
 
 _LOW_FIDELITY = 0.9
@@ -29,11 +26,10 @@ _LOW_FIDELITY = 0.9
 
 @dataclass(frozen=True)
 class Network:
-    """The encoder that is explained, the latent coordinates that it gives all cells, and the cells that it reads."""
+    """The encoder that is explained, and the cells that it reads."""
 
     encoder: Encoder
     fingerprint: str
-    latent: torch.Tensor
     cells: GeneMatrix
 
 
@@ -65,17 +61,21 @@ def rank(
     if network is None:
         given = Given(adata, request, matrix, labels, contrasts, sums, *scales)
     else:
-        codes, latent, wanted = torch.tensor(labels.codes), network.latent, request.min_fidelity
-        neuralized = neuralize(latent.numpy(), labels.codes, beta=request.beta, min_fidelity=wanted, seed=request.seed)
-        clustering = neuralized.clustering
-        right = (clustering.assign(latent) == codes).numpy()
-        fidelity = np.array([right[labels.codes == g].mean() for g in range(labels.n_groups)])
-        _report(labels, part.where, neuralized, fidelity, float(right[labels.codes >= 0].mean()))
+        fit = _neuralized.fit(
+            network.encoder,
+            network.cells,
+            labels,
+            beta=request.beta,
+            min_fidelity=request.min_fidelity,
+            seed=request.seed,
+        )
+        clustering, fidelity = fit.clustering, fit.fidelity
+        _report(labels, part.where, fit)
         params |= {
             "labels": _records.digest(labels.codes),
             "encoder": network.fingerprint,
-            "min_fidelity": wanted,
-            "held_out_fidelity": neuralized.held_out,
+            "min_fidelity": request.min_fidelity,
+            "held_out_fidelity": fit.held_out,
         }
         network_fields = _neuralized.build(clustering, labels)
         contrasts = request.contrasts(labels, methods.distances(clustering))
@@ -98,10 +98,11 @@ def rank(
     return entry | network_fields
 
 
-def _report(labels: Labels, where: str, neuralized: Neuralized, fidelity: NDArray[np.floating], overall: float) -> None:
+def _report(labels: Labels, where: str, fit: _neuralized.Fit) -> None:
     """Log how well the neuralised clustering reproduces the labels."""
+    fidelity, overall = fit.fidelity, fit.overall
     logg.info(f"    fidelity {overall:.3f}: share of cells whose neuralised assignment is their label")
-    held_out, n_prototypes = neuralized.held_out, len(neuralized.clustering.prototypes)
+    held_out, n_prototypes = fit.held_out, len(fit.clustering.prototypes)
     if held_out is not None:
         logg.info(f"    with {n_prototypes} prototypes of {labels.n_groups} groups; {held_out:.3f} of cells held out")
     if overall < _LOW_FIDELITY:

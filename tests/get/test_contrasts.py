@@ -10,6 +10,7 @@ from scipy import sparse
 
 import ace_scanpy as ace
 from ace_scanpy import _contrasts
+from ace_scanpy.methods import _perturbation
 
 COLUMNS = ["group", "target", "names", "scores", "delta", "flip_rate", "distance"]
 GROUPS = ("B", "T/NK ζ", "Mono 14⁺", "dendritic")
@@ -38,13 +39,16 @@ def test_scores_are_signed_shares(explained):
 
 
 @pytest.mark.parametrize(("group", "target"), [("B", "dendritic"), ("Mono 14⁺", "T/NK ζ")])
-def test_is_what_a_single_call_finds(explained, group, target):
+def test_is_what_a_single_call_finds(explained, group, target, monkeypatch):
+    # to the optimum: six models end near it, where rounding, which differs between batches, decides
+    monkeypatch.setattr(_perturbation, "_MODELS", 60)
+    monkeypatch.setattr(_perturbation, "_TOLERANCE", 1e-6)
     ace.tl.explain(explained, "group", groups=[group], reference=target, key_added="one")
+    ace.tl.explain(explained, "group", key_added="all")
     single = ace.get.rank_genes_groups_df(explained, group, key="one").set_index("names")
-    table = ace.get.contrasts(explained, group=group, target=target).set_index("names")
+    table = ace.get.contrasts(explained, group=group, target=target, key="all").set_index("names")
     changed = single["delta"][single["delta"] != 0]
     assert set(table.index) == set(changed.index)
-    # the solver stops at a gain of one part in 100,000, which its batches reach at slightly different points
     np.testing.assert_allclose(table["delta"], changed[table.index], rtol=3e-3, atol=1e-3)
     assert table["flip_rate"].iloc[0] == explained.uns["one"]["flip_rate"][group][0]
     own = ace.get.contrasts(explained, key="one")  # stored with a reference too

@@ -106,8 +106,6 @@ def test_linear_encoder_and_two_groups_give_the_linear_program(seed, bounded):
         upper=bound,
         lam=lam,
         alpha=alpha,
-        max_iter=4000,
-        smoothing=(0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001),
     )
     assert float(found.objective[0]) == pytest.approx(program.fun, rel=1e-4)
     np.testing.assert_allclose(found.delta[0], expected, atol=2e-2 * np.abs(expected).max())

@@ -15,7 +15,7 @@ STEPS = [
     "ace_scanpy._matrix.group_sums",
     "ace_scanpy.tl._autoencoder.fit_labels",
     "ace_scanpy.tl._cluster.from_labels",
-    "ace_scanpy.tl._ranking.neuralize",
+    "ace_scanpy._neuralized.neuralize",
     "ace_scanpy.methods.explain",
     "ace_scanpy._foldchanges.log2_fold_changes",
     "ace_scanpy._rgg.build",

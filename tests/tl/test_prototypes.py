@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import make_moons
 
 import ace_scanpy as ace
-from ace_scanpy import _labels, _neuralized
+from ace_scanpy import _labels, _neuralized, _records
 from ace_scanpy._explained import Explained
 from ace_scanpy.methods import distances
 from ace_scanpy.models import NeuralizedClustering
@@ -61,7 +61,6 @@ def no_refit(monkeypatch):
         pytest.fail("fitted")
 
     monkeypatch.setattr("ace_scanpy._neuralized.neuralize", refuse)
-    monkeypatch.setattr("ace_scanpy.tl._ranking.neuralize", refuse)
 
 
 def _overall(entry):
@@ -177,12 +176,16 @@ def test_plots_and_the_judge_have_the_network_of_the_ranking(moons):
         assert flips[group] == pytest.approx(np.mean(rates), abs=0.02)
 
 
+def _network(adata):
+    return _records.explained(adata, "X_pca", _labels.read(adata, "group"))
+
+
 def test_of_several_rankings_the_first_with_these_labels_is_drawn(moons, no_refit):
     labels, z = _labels.read(moons, "group"), torch.tensor(moons.obsm["X_pca"])
-    found = _neuralized.of_labels(moons, "X_pca", labels, z)
+    found = _neuralized.of_labels(moons, "X_pca", labels, *_network(moons))
     assert torch.equal(found(z), _logits(moons))
     moons.uns["other"] = moons.uns.pop("rank_genes_groups")
-    assert torch.equal(_neuralized.of_labels(moons, "X_pca", labels, z)(z), found(z))
+    assert torch.equal(_neuralized.of_labels(moons, "X_pca", labels, *_network(moons))(z), found(z))
     del no_refit
 
 
@@ -200,7 +203,9 @@ def test_without_a_ranking_of_these_labels_the_default_is_made(moons):
     labels, z = _labels.read(moons, "group"), torch.tensor(moons.obsm["X_pca"])
     expected = _logits(moons)
     del moons.uns["rank_genes_groups"]
-    torch.testing.assert_close(_neuralized.of_labels(moons, "X_pca", labels, z)(z), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        _neuralized.of_labels(moons, "X_pca", labels, *_network(moons))(z), expected, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_one_explanation_does_not_change_the_next(moons, isolated, assert_same_ranking):
