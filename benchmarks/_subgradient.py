@@ -30,9 +30,10 @@ BUDGET = {"max_iter": 8}
 def against_the_original(folder: Path, n_cells: int, n_genes: int, n_steps: int) -> pd.DataFrame:
     """One group against each other one: processor seconds and mean objective of both.
 
-    The problem is the same: towards the target, unweighted, unbounded, lambda 100. The subgradient runs on 8 of the 60
-    cells and its time is multiplied by 7.5. Each of its cells has a perturbation of its own, an easier problem: the
-    second objective is that of their mean, which is one perturbation for all, as the solver's.
+    The problem is the same: towards the target, unweighted, unbounded, lambda 100. The subgradient has a perturbation
+    for each cell. It runs on 8 of the 60 cells and its time is multiplied by 7.5. The solver runs twice: on the same 8
+    cells, a perturbation for each, and on all 60, one for all, as `ace.tl.explain` does. The second objective is of
+    one perturbation for all, of the subgradient the mean of its own.
     """
     adata = resample(folder, n_cells, n_genes, 8)
     sc.pp.filter_genes(adata, min_cells=1)
@@ -48,6 +49,11 @@ def against_the_original(folder: Path, n_cells: int, n_genes: int, n_steps: int)
     solution = perturb(encoder, clustering, cells, own, targets, sources=own, lam=LAMBDA, **BUDGET)
     ours = time.process_time() - start
     some = SourceCells.from_expression(encoder, [rows[:N_TIMED]]).preactivation[0]
+    singles = SourceCells(some[:, None], torch.ones(len(some), 1))
+    which, to = torch.arange(len(some)).repeat(len(targets)), targets.repeat_interleave(len(some))
+    start = time.process_time()
+    alone = perturb(encoder, clustering, singles, torch.zeros_like(to), to, sources=which, lam=LAMBDA, **BUDGET)
+    one_each = (time.process_time() - start) * rows.shape[0] / len(some)
     start = time.process_time()
     delta = _subgradient(encoder, clustering, some, targets, n_steps)
     theirs = (time.process_time() - start) * rows.shape[0] / len(some)
@@ -55,10 +61,11 @@ def against_the_original(folder: Path, n_cells: int, n_genes: int, n_steps: int)
     together = _objective(encoder, clustering, some, delta.mean(dim=1, keepdim=True).expand_as(delta), targets).mean()
     return pd.DataFrame(
         {
-            "": ["solver", f"subgradient, {n_steps} steps", "ratio"],
-            "processor seconds": [ours, theirs, theirs / ours],
-            "objective": [float(solution.objective.mean()), float(each), float(each / solution.objective.mean())],
-            "objective of the mean perturbation": [float("nan"), float(together), float("nan")],
+            "": ["subgradient", "solver, one for each cell", "solver, one for all"],
+            "processor seconds": [theirs, one_each, ours],
+            "times as fast": [1.0, theirs / one_each, theirs / ours],
+            "objective, one for each cell": [float(each), float(alone.objective.mean()), float("nan")],
+            "objective, one for all": [float(together), float("nan"), float(solution.objective.mean())],
         }
     )
 

@@ -230,7 +230,7 @@ def main() -> None:
         markdown(table[[*SIZE, "step", *MEASURED]], 2),
         *notes,
         markdown(ratios(table), 2),
-        "ACE's solver beside one perturbation per cell by subgradient steps, on the same contrasts and cells:",
+        f"ACE's solver beside {ORIGINAL[2]:,} subgradient steps, on the same contrasts:",
         markdown(original, 2),
         *(["Panels found on resampled cells, judged on the real ones:", markdown(judged, 4)] if len(judged) else []),
     ]

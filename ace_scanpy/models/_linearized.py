@@ -94,9 +94,8 @@ def _advance(problem: Problem, here: Point, lam: Tensor, value: Tensor, n_steps:
     by_cell = torch.bmm(here.slope, unit)
     slope = by_cell.transpose(1, 2).contiguous()
     lower, upper = problem.lower.gather(1, genes), problem.upper.gather(1, genes)
-    model = LinearModel(
-        slope, by_cell, problem.alpha + here.margin - _row(eta, slope), price, lower, upper, problem.ridge
-    )
+    offset = problem.alpha + here.margin - _row(eta, slope)
+    model = LinearModel(slope, by_cell, offset, price, lower, upper, problem.ridge)
     found = split(model, Iterate(here.ahead.gather(1, genes), here.gene_dual.gather(1, genes), here.cell_dual), n_steps)
     others = cost(here.eta, problem.ridge) - cost(eta, problem.ridge)
     promised = value - others - model.value(found.eta)

@@ -18,7 +18,8 @@ _STRIDES = 5.0
 class LinearModel:
     r"""The convex problem of each contrast.
 
-    .. math:: \min_\eta\; \lVert\eta\rVert_1 + \tfrac\nu2\lVert\eta\rVert^2 + \sum_x \pi_x\max(0,\ c_x + g_x^\top\eta),\qquad l\le\eta\le u.
+    .. math:: \min_\eta\; \lVert\eta\rVert_1 + \tfrac\nu2\lVert\eta\rVert^2
+       + \sum_x \pi_x\max(0,\ c_x + g_x^\top\eta),\qquad l\le\eta\le u.
 
     Attributes
     ----------
