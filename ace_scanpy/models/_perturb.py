@@ -152,6 +152,10 @@ def perturb(
         Most linear models for each :math:`\lambda`.
     tolerance
         A contrast is done when two models in turn are solved up to this share of its objective and lower it by no more.
+    ridge
+        :math:`\nu`, not negative: :math:`\frac\nu2\lVert w\circ\delta\rVert^2` is added to what is minimised, the
+        elastic net (Zou and Hastie 2005). Genes that would do nearly as well as another then share its change, where
+        without it, as in the paper, one takes it all. The objective is reported without it.
 
     Returns
     -------

@@ -67,11 +67,12 @@ def explain(
     For each group :math:`s` and target :math:`t` it finds one small change of the genes, shared by the group's
     cells, that the neuralised clustering assigns to the target,
 
-    .. math:: \min_\delta\;\lVert w\circ\delta\rVert_1
+    .. math:: \min_\delta\;\lVert w\circ\delta\rVert_1+\tfrac{0.3}2\lVert w\circ\delta\rVert^2
        +\lambda\,\overline{\max(0,\ \alpha-2\,m_t(x+\delta))}
 
-    (equation 7 with :math:`-m_t` in the place of :math:`m_s`, so that cells end in :math:`t` and not in a third group;
-    with two groups :math:`m_s=-m_t` and it is equation 7). A gene that has to go down to leave the group is
+    (equation 7 with :math:`-m_t` in the place of :math:`m_s`, so that cells end in :math:`t` and not in a third group,
+    and with an elastic net, so that genes that would do nearly as well as another are found too; with two groups
+    :math:`m_s=-m_t`, and the hinge is that of equation 7). A gene that has to go down to leave the group is
     enriched in it. Genes are ordered by what each adds to the perturbations towards all targets.
 
     Whatever is missing runs by itself: standardisation, embedding, and clustering when there are no

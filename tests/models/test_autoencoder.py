@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 
 from ace_scanpy.models import Autoencoder
+from ace_scanpy.models._autoencoder import drop
 from ace_scanpy.models._sampling import preactivations
 
 
@@ -130,3 +131,19 @@ def test_mean_and_scale_are_copied_and_saved(grouped):
     assert torch.equal(model.encoder.mean, torch.zeros(30))
     assert {"encoder.mean", "encoder.scale"} <= set(model.state_dict())
     assert model.encoder.n_genes == 30
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_dropped_values_are_zero_and_the_others_scaled_up(share):
+    torch.manual_seed(0)
+    x = torch.rand(300, 501) + 1.0
+    dropped = drop(x, share)
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], (x / (1 - share))[kept])
+    assert (~kept).float().mean().item() == pytest.approx(share, abs=5 * (0.25 / x.numel()) ** 0.5)
+    columns, rows = kept.float().mean(dim=0), kept.float().mean(dim=1)
+    spread = (share * (1 - share)) ** 0.5  # each value by itself: no stripes over genes or cells
+    assert columns.std().item() == pytest.approx(spread / 300**0.5, rel=0.15, abs=1e-9)
+    assert rows.std().item() == pytest.approx(spread / 501**0.5, rel=0.15, abs=1e-9)
+    torch.manual_seed(0)
+    assert torch.equal(drop(torch.rand(300, 501) + 1.0, share), dropped)

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from ace_scanpy.models import NeuralizedClustering, from_labels, neuralize
-from ace_scanpy.models._communities import _choose, _Trial
+from ace_scanpy.models._communities import _choose, _is_hopeless, _Trial, sample
 
 
 def _rings(n_cells, rng):
@@ -139,3 +139,38 @@ def test_a_seed_gives_the_same_bits():
 def test_the_number_of_prototypes_is_chosen_by_the_cells_held_out(tried, numbers):
     trials = [_Trial(number, 3, seen, unseen) for number, seen, unseen in tried]
     assert [trial.number for trial in _choose(trials, 0.98, 100)] == numbers
+
+
+def test_all_labelled_cells_are_the_sample_where_they_are_few():
+    codes = np.array([0, -1, 1, 1, -1, 0])
+    np.testing.assert_array_equal(sample(codes, 0), [0, 2, 3, 5])
+
+
+def test_a_sample_has_half_of_its_cells_by_group_and_half_by_cell():
+    rng = np.random.default_rng(0)
+    codes = rng.choice([-1, 0, 1, 2], p=[0.1, 0.7, 0.199, 0.001], size=200_000)
+    drawn = sample(codes, 3)
+    n_cells, n_drawn = (np.bincount(c[c >= 0]) for c in (codes, codes[drawn]))
+    expected = np.minimum(n_cells, 8192 // 3 + 8192 * n_cells / n_cells.sum())
+    np.testing.assert_allclose(n_drawn, expected, atol=1.0)
+    assert n_drawn[2] == n_cells[2]  # a small group is there whole
+    assert (codes[drawn] >= 0).all()
+    assert (np.diff(drawn) > 0).all()
+    np.testing.assert_array_equal(sample(codes, 3), drawn)
+    assert not np.array_equal(sample(codes, 4), drawn)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unseen", "hopeless"),
+    [
+        ((0, 1), (0.50, 0.51), False),  # one prototype says too little
+        ((0, 1, 2), (0.52, 0.57, 0.575), True),
+        ((0, 1, 2), (0.80, 0.85, 0.93), False),
+        ((0, 1, 2), (0.95, 0.96, 0.965), False),
+        ((0, 1, 2, 5), (0.90, 0.92, 0.93, 0.93), True),
+        ((0, 1, 2), (0.60, 0.70, 0.65), True),
+    ],
+)
+def test_more_prototypes_are_not_tried_where_they_cannot_help_enough(numbers, unseen, hopeless):
+    tried = [_Trial(number, 0, 0.0, share) for number, share in zip(numbers, unseen, strict=True)]
+    assert _is_hopeless(tried, 0.98, 1000) is hopeless

@@ -8,7 +8,8 @@ import torch
 from scipy import sparse
 from scipy.optimize import linprog
 
-from ace_scanpy.models import AffineEncoder, NeuralizedClustering, SourceCells, encode, perturb
+from ace_scanpy.models import AffineEncoder, ModuleEncoder, NeuralizedClustering, SourceCells, encode, perturb
+from ace_scanpy.models._autoencoder import NetworkEncoder
 from ace_scanpy.models._sampling import preactivations
 
 N_GENES, WIDTH = 12, 4
@@ -110,3 +111,23 @@ def test_linear_encoder_and_two_groups_give_the_linear_program(seed, bounded):
     assert float(found.objective[0]) == pytest.approx(program.fun, rel=1e-4)
     np.testing.assert_allclose(found.delta[0], expected, atol=2e-2 * np.abs(expected).max())
     assert set(np.flatnonzero(found.delta[0])) == set(np.flatnonzero(expected))
+
+
+@pytest.mark.parametrize("kind", ["affine", "network", "module"])
+def test_pull_and_of_genes_are_the_transpose_of_shift(kind):
+    torch.manual_seed(0)
+    mean, scale = torch.randn(7), torch.rand(7) + 0.5
+    encoder = {
+        "affine": lambda: AffineEncoder(mean, scale, torch.randn(7, 4), torch.randn(4)),
+        "network": lambda: NetworkEncoder(mean, scale, n_hidden=(4, 3), n_latent=2),
+        "module": lambda: ModuleEncoder(torch.nn.Linear(7, 2), mean, scale),
+    }[kind]()
+    delta = torch.zeros(5, 7, requires_grad=True)
+    at_preactivation = torch.randn(5, encoder.width)
+    (expected,) = torch.autograd.grad((encoder.shift(delta) * at_preactivation).sum(), delta)
+    torch.testing.assert_close(encoder.pull(at_preactivation), expected)
+    genes = torch.tensor([[6, 0, 3], [1, 2, 5]])
+    alone = encoder.of_genes(genes)
+    for row, column in ((0, 0), (0, 2), (1, 1)):
+        unit = torch.eye(7)[genes[row, column]]
+        torch.testing.assert_close(alone[row, :, column], encoder.shift(unit))

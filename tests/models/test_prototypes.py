@@ -9,6 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 
 from ace_scanpy.models import NeuralizedClustering
+from ace_scanpy.models._prototypes import logit_of, logits_from_scores
 
 SHAPES = [(n_groups, n_latent) for n_groups in (2, 3, 8, 30) for n_latent in (1, 10)]
 
@@ -170,3 +171,14 @@ def test_prototypes_of_a_wrong_shape_raise(shape):
 def test_a_beta_that_is_not_positive_and_finite_raises(beta):
     with pytest.raises(ValueError, match="`beta` must be positive"):
         NeuralizedClustering(torch.eye(2), beta)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("by_cell", [False, True])
+def test_one_logit_is_that_of_all_logits(scale, by_cell):
+    generator = torch.Generator().manual_seed(0)
+    scores = scale * torch.randn(6, 9, 5, generator=generator, dtype=torch.float64)
+    group = torch.randint(5, (6, 9) if by_cell else (6,), generator=generator)
+    where = (group if by_cell else group[:, None].expand(6, 9)).unsqueeze(-1)
+    expected = logits_from_scores(scores).gather(-1, where).squeeze(-1)
+    torch.testing.assert_close(logit_of(scores, group), expected, rtol=1e-12, atol=1e-12)

@@ -139,3 +139,10 @@ def test_encode_equals_the_encoder_on_dense_expression(source, grouped, trained,
     monkeypatch.setattr("ace_scanpy._matrix._BLOCK_VALUES", block_values)
     expected = trained[0].encoder(torch.tensor(grouped[0])).numpy()
     np.testing.assert_allclose(encode(trained[0].encoder, source), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_some_cells_are_encoded_as_with_all(source, trained, monkeypatch):
+    monkeypatch.setattr("ace_scanpy.models._sampling._CHUNK_VALUES", 30 * 20)
+    cells = np.arange(3, 200, 3)
+    expected = encode(trained[0].encoder, source)[cells]
+    np.testing.assert_allclose(encode(trained[0].encoder, source, cells), expected, rtol=1e-4, atol=1e-5)

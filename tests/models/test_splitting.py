@@ -117,3 +117,23 @@ def test_nothing_to_pay_leaves_everything_at_zero():
     found = split(paid, start(paid), 20)
     assert (found.eta == 0).all()
     assert (paid.gap(found.eta, found.cell_dual) == 0).all()
+
+
+def test_a_ridge_is_the_quadratic_program():
+    """Its gap closes, no neighbour is lower, and more genes move than without."""
+    plain = model(8)
+    problem = LinearModel(*(getattr(plain, f) for f in ("slope", "by_cell", "offset", "price", "lower", "upper")), 0.5)
+    found = split(problem, start(problem), 20_000)
+    gap = problem.gap(found.eta, found.cell_dual)
+    assert (gap <= 1e-6 * problem.value(found.eta)).all()
+    assert (gap >= -1e-9).all()
+    for n in (10, 100):
+        early = split(problem, start(problem), n)
+        above = problem.value(early.eta) - problem.value(found.eta)
+        assert (problem.gap(early.eta, early.cell_dual) >= above - 1e-6).all()
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(200):  # convex: no neighbour within the bounds is lower
+        step = 1e-3 * torch.randn(found.eta.shape, generator=rng, dtype=torch.float64)
+        near = torch.clamp(found.eta + step, problem.lower, problem.upper)
+        assert (problem.value(near) >= problem.value(found.eta) - 1e-7).all()
+    assert ((found.eta != 0).sum(dim=1) > (split(plain, start(plain), 20_000).eta != 0).sum(dim=1)).all()

@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from ace_scanpy.models import FeatureGates, Schedule, encode, fit_labels, from_labels, learn_jointly, mmd, seeded, train
+from ace_scanpy.models._training import _is_flat
 
 SHORT = Schedule(n_epochs=6, batch_size=32)
 
@@ -245,3 +246,20 @@ def test_clusters_learnt_jointly_are_the_planted_ones(new_autoencoder, grouped, 
         return within / ((z - z.mean(axis=0)) ** 2).sum()
 
     assert tightness(latent) < tightness(before)
+
+
+@pytest.mark.parametrize(
+    ("seen", "losses", "flat"),
+    [
+        ([50, 100], [1.0, 1.0], False),  # too few to tell
+        ([50, 100, 150], [1.0, 0.999, 0.998], True),
+        ([50, 100, 150], [1.0, 0.999, 0.994], False),
+        ([50, 100, 150], [1.0, 0.99, 1.2], False),  # what was reached counts
+        ([10 * n for n in range(1, 12)], [1.0 - 0.0004 * n for n in range(11)], True),
+        ([10 * n for n in range(1, 12)], [1.0 - 0.0006 * n for n in range(11)], False),
+        ([50, 100, 150, 200], [1.0, 0.9, 0.8, 0.8], False),
+        ([50, 100, 150, 200, 250], [1.0, 0.9, 0.8, 0.8, 0.8], True),
+    ],
+)
+def test_training_is_over_when_a_hundred_minibatches_bring_less_than_half_a_percent(seen, losses, flat):
+    assert _is_flat([(n, 0.0, loss) for n, loss in zip(seen, losses, strict=True)]) is flat

@@ -264,3 +264,24 @@ def test_labels_learnt_by_heart_are_said_to_be(logged):
 def test_a_wrong_fidelity_raises_before_any_work(planted, unchanged, arguments, error, words):
     with unchanged(planted, error, match=words):
         ace.tl.explain(planted, "group", **arguments)
+
+
+def test_a_sample_of_many_cells_tells_the_fidelity_of_all(monkeypatch):
+    """The share of all cells lies where the binomial law of the sample allows it, and the cells are all counted."""
+    few, encoded = _moons(3000), []
+    monkeypatch.setattr("ace_scanpy.models._communities._MOST_CELLS", 400)
+    encode = _neuralized.encode
+    monkeypatch.setattr(_neuralized, "encode", lambda *given: encoded.append(given[2]) or encode(*given))
+    ace.tl.explain(few, "group", **PCA, min_fidelity=0)
+    assert len(encoded) == 1
+    assert len(encoded[0]) <= 400
+    entry = few.uns["rank_genes_groups"]
+    assert [entry["n_cells"][g][0] for g in NAMES] == few.obs["group"].value_counts()[NAMES].tolist()
+    network, z = Explained.load(few, entry), torch.tensor(few.obsm["X_pca"])
+    right = network.clustering.assign(z).numpy() == network.labels.codes
+    drawn = few.obs["group"].iloc[encoded[0]].value_counts()
+    for group in NAMES:
+        of_all = right[(few.obs["group"] == group).to_numpy()].mean()
+        error = max(np.sqrt(of_all * (1 - of_all) / drawn[group]), 1e-3)
+        assert entry["fidelity"][group][0] == pytest.approx(of_all, abs=4 * error)
+    assert right.mean() < 0.98
