@@ -148,7 +148,8 @@ def _search(
 
     def too_far(rows: Tensor, share: float, hinge: Tensor) -> Tensor:
         of_change = others[rows] + cost(eta[rows] + share * (there - eta)[rows], problem.ridge)
-        return rows[of_change + hinge > value[rows] - _ENOUGH * share * promised[rows]]
+        # written so that a value that is not a number counts as too far
+        return rows[~(of_change + hinge <= value[rows] - _ENOUGH * share * promised[rows])]
 
     kept = torch.where(promised > 0, 1.0, 0.0)
     margin, slope = problem.linearized(here.shift + kept.unsqueeze(1) * step)
