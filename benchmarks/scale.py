@@ -219,7 +219,8 @@ def main() -> None:
     if given.only is not None:
         sizes = [tuple(int(part) for part in size.split("x")) for size in given.only]
     table = table_of(sizes, given.steps, given.data, run_step if given.quick else in_a_process)
-    original = against_the_original(given.data, *(QUICK_ORIGINAL if given.quick else ORIGINAL))
+    *size, steps = QUICK_ORIGINAL if given.quick else ORIGINAL
+    original = against_the_original(given.data, *size, steps)
     judged = quality(table, given.data)
     table.drop(columns="top").to_csv(given.out / "scale.csv", index=False, float_format="%.4f")
     draw(table, given.out / "scale.png")
@@ -230,7 +231,7 @@ def main() -> None:
         markdown(table[[*SIZE, "step", *MEASURED]], 2),
         *notes,
         markdown(ratios(table), 2),
-        f"ACE's solver beside {ORIGINAL[2]:,} subgradient steps, on the same contrasts:",
+        f"ACE's solver beside {steps:,} subgradient steps, on the same contrasts:",
         markdown(original, 2),
         *(["Panels found on resampled cells, judged on the real ones:", markdown(judged, 4)] if len(judged) else []),
     ]

@@ -98,7 +98,8 @@ def change(images: torch.Tensor, target: torch.Tensor, clustering: nn.Module) ->
         lower=-images,
         upper=1 - images,
         lam=np.geomspace(0.1, 1000, 9),
-        max_iter=10,
+        max_iter=30,
+        ridge=1.0,
     )
     return found.delta
 
