@@ -129,7 +129,7 @@ def effort(n_groups: int) -> int:
     return int(np.clip(_IN_ALL // (n_groups * (n_groups - 1)), _FEWEST, _MOST))
 
 
-def models(n_groups: int) -> int:
+def n_models(n_groups: int) -> int:
     """Most linear models of the solver for each lambda: 6, and 4 where fewer cells stand for a group."""
     return _MODELS if effort(n_groups) == _MOST else _FEWER_MODELS
 
@@ -181,7 +181,7 @@ def _explain_chunk(
         lam=lam,
         alpha=alpha,
         flip_target=WANTED,
-        max_iter=models(contrasts.n_groups),
+        max_iter=n_models(contrasts.n_groups),
         tolerance=_TOLERANCE,
         ridge=_RIDGE,
     )

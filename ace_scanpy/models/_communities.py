@@ -144,10 +144,10 @@ def neuralize(
         tried.append(_try(number, seen, unseen, min_fidelity, seed))
         if tried[-1].unseen >= min_fidelity or _is_hopeless(tried, min_fidelity, len(held_out)):
             break
-    sample = cells[np.sort(np.concatenate([held_out, kept]))]
+    both = cells[np.sort(np.concatenate([held_out, kept]))]
     for trial in _choose(tried, min_fidelity, len(held_out)):
-        clustering = means if trial.number == 0 else _refit(trial, sample, beta, min_fidelity, seed)
-        if sample.fidelity(clustering) >= min_fidelity:
+        clustering = means if trial.number == 0 else _refit(trial, both, beta, min_fidelity, seed)
+        if both.fidelity(clustering) >= min_fidelity:
             break
     return Neuralized(clustering, trial.unseen)
 
