@@ -57,10 +57,6 @@ class Problem:
         scores = self.clustering.scores(self.encoder.tail(preactivation))
         return margin(scores, self.source, self.target, self.objective)
 
-    def shift(self, eta: Tensor) -> Tensor:
-        """What a change adds to the pre-activation, shape ``(n_contrasts, width)``."""
-        return self.encoder.shift(eta / self.gene_weight)
-
     def linearized(self, shift: Tensor) -> tuple[Tensor, Tensor]:
         """Margins, and the gradient of each with respect to its cell's pre-activation; 0 for padding."""
         at = (self.cells + shift[:, None]).detach().requires_grad_()

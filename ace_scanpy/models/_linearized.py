@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from ._splitting import Iterate, LinearModel, cost, split
+from ._splitting import Iterate, LinearModel, cost, row_times, split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,18 +88,18 @@ def _advance(problem: Problem, here: Point, lam: Tensor, value: Tensor, n_steps:
     price = lam[:, None] * problem.cell_weight
     known = here.cell_dual.any(dim=1, keepdim=True)
     paid = torch.where(known, here.cell_dual, price * (problem.alpha + here.margin > 0))
-    genes = _candidates(problem, here.eta, problem.slope(_row(paid, here.slope)))
+    genes = _candidates(problem, here.eta, problem.slope(row_times(paid, here.slope)))
     eta, weight = here.eta.gather(1, genes), problem.gene_weight.gather(1, genes)
     unit = problem.encoder.of_genes(genes) / weight.unsqueeze(1)
     by_cell = torch.bmm(here.slope, unit)
     slope = by_cell.transpose(1, 2).contiguous()
     lower, upper = problem.lower.gather(1, genes), problem.upper.gather(1, genes)
-    offset = problem.alpha + here.margin - _row(eta, slope)
+    offset = problem.alpha + here.margin - row_times(eta, slope)
     model = LinearModel(slope, by_cell, offset, price, lower, upper, problem.ridge)
     found = split(model, Iterate(here.ahead.gather(1, genes), here.gene_dual.gather(1, genes), here.cell_dual), n_steps)
     others = cost(here.eta, problem.ridge) - cost(eta, problem.ridge)
     promised = value - others - model.value(found.eta)
-    step = _row(found.eta - eta, unit.transpose(1, 2))
+    step = row_times(found.eta - eta, unit.transpose(1, 2))
     share, margin, slope = _search(problem, here, lam, value, promised, eta, found.eta, step)
     moved = torch.where(share == 1, found.eta, eta + share * (found.eta - eta))
     gene_dual = here.gene_dual.scatter(1, genes, found.gene_dual)
@@ -167,8 +167,3 @@ def _search(
         margin[cut], slope[cut] = problem.subset(cut).linearized(at)
         margin[rest], kept[rest] = here.margin[rest], 0.0
     return kept.unsqueeze(1), margin, slope
-
-
-def _row(row: Tensor, matrix: Tensor) -> Tensor:
-    """A row times a matrix, each of a batch."""
-    return torch.bmm(row.unsqueeze(1), matrix).squeeze(1)

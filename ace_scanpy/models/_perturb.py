@@ -201,7 +201,7 @@ def _solve(
     lams = torch.full_like(problem.gene_weight[:, 0], path[0])
     todo = torch.arange(len(lams), device=lams.device)
     if len(path) > 1:
-        todo = todo[_flip_rate(problem, point.shift) < flip_target]
+        todo = todo[_flip_rate(problem, point, todo) < flip_target]
     n_iter = 0
     for value in path:
         if not len(todo):
@@ -209,14 +209,14 @@ def _solve(
         lams[todo] = value
         looked = min(_LOOK, max_iter) if value < path[-1] else 0
         n_iter += _descend(problem, lams, point, todo, looked, tolerance)
-        near = todo if value == path[-1] else todo[_flip_rate(problem, point.shift)[todo] >= _NEAR * flip_target]
+        near = todo if value == path[-1] else todo[_flip_rate(problem, point, todo) >= _NEAR * flip_target]
         n_iter += _descend(problem, lams, point, near, max_iter - looked, tolerance)
-        todo = todo[_flip_rate(problem, point.shift)[todo] < flip_target]
+        todo = todo[_flip_rate(problem, point, todo) < flip_target]
     _, slope = problem.linearized(point.shift)
     return Perturbation(
         delta=point.eta / problem.gene_weight,
         gradient=problem.encoder.pull((slope * problem.cell_weight.unsqueeze(-1)).sum(dim=1)),
-        flip_rate=_flip_rate(problem, point.shift),
+        flip_rate=_flip_rate(problem, point, torch.arange(len(lams), device=lams.device)),
         objective=point.eta.abs().sum(dim=1) + problem.hinge(point.margin, lams),
         lam=lams,
         n_iter=n_iter,
@@ -233,8 +233,10 @@ def _descend(problem: Problem, lam: Tensor, point: Point, rows: Tensor, max_iter
     return taken
 
 
-def _flip_rate(problem: Problem, shift: Tensor) -> Tensor:
-    scores = problem.clustering.scores(problem.encoder.tail(problem.cells + shift[:, None]))
-    flipped = is_flipped(scores, problem.source, problem.target, problem.objective)
-    counted = problem.cell_weight > 0
+def _flip_rate(problem: Problem, point: Point, rows: Tensor) -> Tensor:
+    """Share of the cells that some of the contrasts move as wanted."""
+    part = problem.subset(rows)
+    scores = part.clustering.scores(part.encoder.tail(part.cells + point.shift[rows, None]))
+    flipped = is_flipped(scores, part.source, part.target, part.objective)
+    counted = part.cell_weight > 0
     return (flipped & counted).sum(dim=1) / counted.sum(dim=1)

@@ -47,7 +47,7 @@ class LinearModel:
 
     def hinge(self, eta: Tensor) -> Tensor:
         """What is inside the hinge, per contrast and cell."""
-        return self.offset + _row(eta, self.slope)
+        return self.offset + row_times(eta, self.slope)
 
     def distance(self) -> Tensor:
         """How much of its steepest gene each cell lacks to the end of its hinge, the mean over those that lack some."""
@@ -58,7 +58,7 @@ class LinearModel:
 
     def gap(self, eta: Tensor, dual: Tensor) -> Tensor:
         """By how much a solution may be above the optimum at most, given a multiplier of each hinge."""
-        pull = _row(dual, self.by_cell)
+        pull = row_times(dual, self.by_cell)
         towards = torch.where(pull < 0, self.upper, -self.lower)
         if not self.ridge:  # where there is no bound, shrink the multipliers until leaving zero does not pay
             free = torch.where(towards.isinf(), pull.abs(), 1.0).amax(dim=1, keepdim=True).clamp_min(1.0)
@@ -107,12 +107,12 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
     gram = torch.bmm(by_cell, by_gene)
     solve = torch.linalg.inv(gram + torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device))
     eta, p, q = start.eta, start.gene_dual * stride, start.cell_dual * unit * stride
-    hinge = offset + _row(eta, by_gene)
+    hinge = offset + row_times(eta, by_gene)
     for _ in range(n_iter):
         # what the margins see: the closest to both splits
         ahead, missed = eta - p, hinge - offset - q
-        at_cells = _row(_row(ahead, by_gene) + _row(missed, gram), solve)
-        seen = ahead + _row(missed - at_cells, by_cell)
+        at_cells = row_times(row_times(ahead, by_gene) + row_times(missed, gram), solve)
+        seen = ahead + row_times(missed - at_cells, by_cell)
         wanted = _OVER * seen + (1 - _OVER) * eta + p
         shrunk = (wanted - torch.clamp(wanted, -stride, stride)) / (1 + model.ridge * stride)
         eta = torch.clamp(shrunk, model.lower, model.upper)
@@ -128,6 +128,6 @@ def cost(eta: Tensor, ridge: float) -> Tensor:
     return eta.abs().sum(dim=1) + ridge / 2 * eta.square().sum(dim=1)
 
 
-def _row(row: Tensor, matrix: Tensor) -> Tensor:
+def row_times(row: Tensor, matrix: Tensor) -> Tensor:
     """A row times a matrix, each of a batch."""
     return torch.bmm(row.unsqueeze(1), matrix).squeeze(1)

@@ -120,6 +120,18 @@ def test_reaches_the_optimum_of_a_linear_program_with_exact_zeros(objective, one
         assert (solution.delta[row].numpy()[zero] == 0.0).all()
 
 
+@pytest.mark.parametrize("n_candidates", [4, 8])
+def test_reaches_the_optimum_a_few_genes_at_a_time(n_candidates, monkeypatch):
+    monkeypatch.setattr("ace_scanpy.models._linearized.N_CANDIDATES", n_candidates)
+    q = instance(pairs_of_groups(15.0), np.arange(4), 0.5, one_map=False, seed=0)
+    target = np.array([1, 0, 3, 2])
+    solution = solve(q, target, "targeted")
+    for row in range(4):
+        best, zero = linear_program(q, row, np.repeat(target[row], 8))
+        assert abs(solution.objective[row].item() - best) <= 1e-2 * max(1.0, best)
+        assert (solution.delta[row] != 0).sum() <= N_GENES - zero.sum() + 2
+
+
 @pytest.mark.parametrize("objective", ["targeted", "rest"])
 def test_reaches_the_optimum_of_a_linear_program_in_single_precision(objective):
     q = instance(pairs_of_groups(8.0), np.arange(4), 0.5, one_map=False, seed=0)
