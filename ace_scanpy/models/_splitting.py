@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OVER = 1.6  # relaxation; 1.5 to 1.8 are usual
-_STRIDES = 5.0
+_STRIDES = 5.0  # in which a gene alone would cover the distance
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
     The change is split into one that the margins see, moved by a linear solve over the cells, and one that the
     L1 norm and the bounds see, a soft threshold and a clip; the hinge is split off likewise. Margins are measured in
     units of the root mean square of their slopes, so that both splits are in the units of :math:`\eta` and weigh the
-    same: the steps need no length, and nothing is smoothed.
+    same. The threshold is a share of the change that is needed, so that the unit of :math:`\eta` makes no difference.
+    Nothing is smoothed.
     """
     unit = model.slope.square().sum(dim=(1, 2)).div((model.price > 0).sum(dim=1).clamp_min(1)).sqrt()
     unit = torch.where(unit > 0, unit, 1.0)[:, None]
