@@ -45,7 +45,7 @@ def test_planted_genes_lead_with_the_right_sign(explained):
         table = ace.get.rank_genes_groups_df(explained, group).set_index("names")
         up = explained.var_names[explained.var["up"] == group]
         down = explained.var_names[explained.var["down"] == group]
-        # three genes are planted alike, of which a panel without repeats may leave one out; its direction is known still
+        # of three genes that are planted alike a panel may leave one out; its direction is known still
         assert (table["scores"][up] >= 0).all()
         assert (table["scores"][up] > 0).sum() >= 2
         assert table["enriched"][up].all()
