@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,25 +39,35 @@ def coverage_gains(share: Array) -> Array:
     share = np.asarray(share, dtype=np.float64)
     scores = np.zeros(share.shape[1])
     genes = np.flatnonzero(share.any(axis=0))
-    candidates = np.ascontiguousarray(share[:, genes].T)
-    covered, before = np.zeros(len(share)), np.zeros(len(share))
-    raised = np.empty(len(share))
-    # Gains only fall as genes are taken, so an old gain is an upper bound and few need to be computed again.
-    gains = np.sqrt(candidates).mean(axis=1)
-    computed_at = np.zeros(len(genes), dtype=np.intp)
-    last = np.inf
-    for n_taken in range(len(genes)):
-        best = gains.argmax()
-        while computed_at[best] < n_taken:
-            np.add(covered, candidates[best], out=raised)
-            np.sqrt(raised, out=raised)
-            np.subtract(raised, before, out=raised)
-            gains[best] = np.add.reduce(raised) / len(raised)
-            computed_at[best] = n_taken
-            best = gains.argmax()
-        last = min(last, max(gains[best], np.finfo(np.float32).tiny))  # rounding must not reorder, nor make a zero
-        scores[genes[best]] = last
-        covered += candidates[best]
-        np.sqrt(covered, out=before)
-        gains[best] = -np.inf
+    if len(genes):
+        order, gains = _take_all(np.ascontiguousarray(share[:, genes].T))
+        # rounding must not reorder, nor make a zero
+        scores[genes[order]] = np.minimum.accumulate(np.maximum(gains, np.finfo(np.float32).tiny))
     return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _take_all(share: Array) -> tuple[NDArray[np.intp], NDArray[np.float64]]:  # pragma: no cover - compiled
+    """Rows, genes by targets, in the order in which they are taken, and what each raises F by.
+
+    What a gene raises F by only falls as others are taken: what is known of it is an upper bound, and few need to be
+    computed again.
+    """
+    n_genes, n_targets = share.shape
+    covered, before = np.zeros(n_targets), np.zeros(n_targets)
+    bounds = [(-np.sqrt(share[gene]).sum() / n_targets, gene, 0) for gene in range(n_genes)]
+    heapq.heapify(bounds)
+    order, gains = np.empty(n_genes, np.intp), np.empty(n_genes)
+    for n_taken in range(n_genes):
+        gain, gene, computed_at = bounds[0]
+        while computed_at < n_taken:
+            raised = 0.0
+            for target in range(n_targets):
+                raised += np.sqrt(covered[target] + share[gene, target]) - before[target]
+            heapq.heapreplace(bounds, (-raised / n_targets, gene, n_taken))
+            gain, gene, computed_at = bounds[0]
+        heapq.heappop(bounds)
+        order[n_taken], gains[n_taken] = gene, -gain
+        covered += share[gene]
+        before = np.sqrt(covered)
+    return order, gains

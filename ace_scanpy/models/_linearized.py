@@ -1,4 +1,4 @@
-"""Descent by linear models of the margins: a network is nearly linear along a small change of the genes."""
+"""One linear model of the margins after another: a network is nearly linear along a small change of the genes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ._contrast import Problem
 
-_STEPS = 20  # of the splitting on each model, which goes on from the one before; twice as many on the first
 _ENOUGH = 0.1  # share of the decrease that the model promises
 _SHARES = (1 / 4, 1 / 16, 1 / 64)  # of the way, tried where all of it is too far
 
@@ -29,8 +28,10 @@ class Point:
     eta: Tensor
     ahead: Tensor  # the change where the splitting stands
     shift: Tensor
+    paid: Tensor  # what the change costs
     margin: Tensor
     slope: Tensor  # of the margins with respect to the pre-activation
+    flip_rate: Tensor
     gene_dual: Tensor
     cell_dual: Tensor
 
@@ -38,9 +39,10 @@ class Point:
     def start(cls, problem: Problem) -> Self:
         """No change at all."""
         eta = torch.zeros_like(problem.gene_weight)
-        shift = torch.zeros_like(problem.cells[:, 0])
+        shift = torch.zeros_like(problem.margins.cells[:, 0])
         unknown = torch.zeros_like(problem.cell_weight)
-        return cls(eta, eta.clone(), shift, *problem.linearized(shift), torch.zeros_like(eta), unknown)
+        margin, slope, flip_rate = problem.margins.linearized(shift)
+        return cls(eta, eta.clone(), shift, torch.zeros_like(flip_rate), margin, slope, flip_rate, eta.clone(), unknown)
 
     def subset(self, rows: Tensor) -> Self:
         """Some of the contrasts."""
@@ -53,67 +55,70 @@ class Point:
 
     def value(self, problem: Problem, lam: Tensor) -> Tensor:
         """The objective."""
-        return cost(self.eta, problem.ridge) + problem.hinge(self.margin, lam)
+        return self.paid + problem.hinge(self.margin, lam)
 
 
-def descend(problem: Problem, lam: Tensor, point: Point, max_iter: int, tolerance: float) -> int:
-    """Move the point down the objective until no contrast gains any more; the linear models it took.
+@dataclass(frozen=True)
+class Outlook:
+    """What a linear model says of its contrasts.
 
-    The objective is a convex function, the L1 norm and the hinges, of margins that are smooth: each model keeps the
-    first and makes the second linear (the prox-linear method, Lewis and Wright 2016). A contrast goes as far towards
-    the model's solution as lowers the objective, and leaves when two models in turn are solved and bring no more than
-    the tolerance, a share of the objective.
+    Attributes
+    ----------
+    gap
+        How far its solution may be from its optimum; 0 where the model is worth a step but the network follows it
+        nowhere: there is nothing to wait for.
+    flip_rate
+        Share of the cells that its solution would move beyond the margin 0.
     """
-    going, idle = torch.arange(len(lam), device=lam.device), torch.zeros_like(lam)
-    part, here, before = problem, point, point.value(problem, lam)
-    for taken in range(max_iter):
-        here, gap = _advance(part, here, lam[going], before, _STEPS * (2 if taken == 0 else 1))
-        point.put(going, here)
-        value = here.value(part, lam[going])
-        idle = torch.where(before - value > tolerance * before, 0.0, idle + (gap <= tolerance * before))
-        rest = (idle < 2).nonzero().squeeze(1)
-        if not len(rest):
-            return taken + 1
-        before = value
-        if len(rest) < len(going):
-            going, part, here, idle, before = going[rest], part.subset(rest), here.subset(rest), idle[rest], value[rest]
-    return max_iter
+
+    gap: Tensor
+    flip_rate: Tensor
 
 
-def _advance(problem: Problem, here: Point, lam: Tensor, value: Tensor, n_steps: int) -> tuple[Point, Tensor]:
-    """Solve the linear model at a point, as far as so many steps go, and move; also how far that is from its optimum.
+def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[Point, Outlook]:
+    """Solve the linear model at a point, as far as so many steps go, and move as far as lowers the objective.
 
-    Where the model is worth a step but the network follows it nowhere, there is nothing to wait for: 0.
+    The objective is a convex function, the norms and the hinges, of margins that are smooth: the model keeps the first
+    and makes the second linear (the prox-linear method, Lewis and Wright 2016). The point given is used up.
     """
+    value = here.value(problem, lam)
     price = lam[:, None] * problem.cell_weight
     known = here.cell_dual.any(dim=1, keepdim=True)
-    paid = torch.where(known, here.cell_dual, price * (problem.alpha + here.margin > 0))
-    genes = _candidates(problem, here.eta, problem.slope(row_times(paid, here.slope)))
+    pays = torch.where(known, here.cell_dual, price * (problem.alpha + here.margin > 0))
+    genes = _candidates(problem, here.eta, problem.slope(row_times(pays, here.slope)))
     eta, weight = here.eta.gather(1, genes), problem.gene_weight.gather(1, genes)
-    unit = problem.encoder.of_genes(genes) / weight.unsqueeze(1)
-    by_cell = torch.bmm(here.slope, unit)
-    slope = by_cell.transpose(1, 2).contiguous()
-    lower, upper = problem.lower.gather(1, genes), problem.upper.gather(1, genes)
-    offset = problem.alpha + here.margin - row_times(eta, slope)
-    model = LinearModel(slope, by_cell, offset, price, lower, upper, problem.ridge)
-    found = split(model, Iterate(here.ahead.gather(1, genes), here.gene_dual.gather(1, genes), here.cell_dual), n_steps)
-    others = cost(here.eta, problem.ridge) - cost(eta, problem.ridge)
-    promised = value - others - model.value(found.eta)
-    step = row_times(found.eta - eta, unit.transpose(1, 2))
-    share, margin, slope = _search(problem, here, lam, value, promised, eta, found.eta, step)
-    moved = torch.where(share == 1, found.eta, eta + share * (found.eta - eta))
-    gene_dual = here.gene_dual.scatter(1, genes, found.gene_dual)
-    there = Point(
-        here.eta.scatter(1, genes, moved),
-        here.eta.scatter(1, genes, found.eta),
-        here.shift + share * step,
-        margin,
+    of_genes = problem.encoder.of_genes(genes)
+    slope = torch.bmm(here.slope, of_genes) / weight[:, None]
+    model = LinearModel(
         slope,
-        gene_dual,
+        problem.alpha + here.margin - row_times(eta, slope.mT),
+        price,
+        problem.lower.gather(1, genes),
+        problem.upper.gather(1, genes),
+        problem.ridge,
+    )
+    found = split(model, Iterate(here.ahead.gather(1, genes), here.gene_dual.gather(1, genes), here.cell_dual), n_steps)
+    hinge = model.hinge(found.eta)
+    solved = model.value(found.eta, hinge)
+    others = here.paid - cost(eta, problem.ridge)
+    promised = value - others - solved
+    way = found.eta - eta
+    step = row_times(way / weight, of_genes.mT)
+    share, *there = _search(problem, here, lam, value, promised, others, eta, way, step)
+    moved = torch.where(share == 1, found.eta, eta + share * way)
+    point = Point(
+        here.eta.scatter_(1, genes, moved),
+        here.ahead.copy_(here.eta).scatter_(1, genes, found.eta),
+        here.shift + share * step,
+        others + cost(moved, problem.ridge),
+        *there,
+        here.gene_dual.scatter_(1, genes, found.gene_dual),
         found.cell_dual,
     )
-    gap = model.gap(found.eta, found.cell_dual)
-    return there, torch.where((share[:, 0] == 0) & (promised > gap), 0.0, gap)
+    gap = model.gap(solved, found.cell_dual)
+    counted = (price > 0).to(price)
+    flipped = ((hinge < problem.alpha) * counted).sum(dim=1) / counted.sum(dim=1)
+    return point, Outlook(torch.where((share[:, 0] == 0) & (promised > gap), 0.0, gap), flipped)
 
 
 def _candidates(problem: Problem, eta: Tensor, slope: Tensor) -> Tensor:
@@ -135,35 +140,34 @@ def _search(
     lam: Tensor,
     value: Tensor,
     promised: Tensor,
+    others: Tensor,
     eta: Tensor,
-    there: Tensor,
+    way: Tensor,
     step: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """How much of the way, cut as often as needed, lowers the objective by a part of the promise; 0 where none.
 
-    Also the margins where that leads and the slopes of the next model. They are those there; where there is no way, a
-    kink of the network bars it, and they are those behind the kink.
+    Also the margins where that leads, the slopes of the next model and the flip rate. They are those there; where there
+    is no way, a kink of the network bars it, and the slopes are those behind the kink.
     """
-    others = cost(here.eta, problem.ridge) - cost(eta, problem.ridge)
 
     def too_far(rows: Tensor, share: float, hinge: Tensor) -> Tensor:
-        of_change = others[rows] + cost(eta[rows] + share * (there - eta)[rows], problem.ridge)
+        of_change = others[rows] + cost(eta[rows] + share * way[rows], problem.ridge)
         # written so that a value that is not a number counts as too far
         return rows[~(of_change + hinge <= value[rows] - _ENOUGH * share * promised[rows])]
 
     kept = torch.where(promised > 0, 1.0, 0.0)
-    margin, slope = problem.linearized(here.shift + kept.unsqueeze(1) * step)
+    margin, slope, flip_rate = problem.margins.linearized(here.shift + kept.unsqueeze(1) * step)
     rest = too_far(kept.nonzero().squeeze(1), 1.0, problem.hinge(margin, lam)[kept > 0])
     cut = rest
     for share in _SHARES:
         if not len(rest):
             break
         kept[rest] = share
-        part = problem.subset(rest)
-        margins = part.margin(part.cells + (here.shift[rest] + share * step[rest])[:, None])
-        rest = too_far(rest, share, part.hinge(margins, lam[rest]))
+        margins = problem.margins.subset(rest).at(here.shift[rest] + share * step[rest])
+        rest = too_far(rest, share, problem.hinge(margins, lam[rest], rest))
     if len(cut):
         at = here.shift[cut] + kept[cut].unsqueeze(1) * step[cut]
-        margin[cut], slope[cut] = problem.subset(cut).linearized(at)
-        margin[rest], kept[rest] = here.margin[rest], 0.0
-    return kept.unsqueeze(1), margin, slope
+        margin[cut], slope[cut], flip_rate[cut] = problem.margins.subset(cut).linearized(at)
+        margin[rest], flip_rate[rest], kept[rest] = here.margin[rest], here.flip_rate[rest], 0.0
+    return kept.unsqueeze(1), margin, slope, flip_rate

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from ._contrast import Objective, Problem, is_flipped
-from ._linearized import N_CANDIDATES, Point, descend
+from ._contrast import Margins, Objective, Problem
+from ._linearized import N_CANDIDATES
+from ._path import follow
 from ._sampling import preactivations
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from ._prototypes import NeuralizedClustering
 
 _LAMBDA_PATH = tuple(10.0 ** (1 + i / 2) for i in range(5))  # 10 to 1,000
-_LOOK = 3  # models, after which a lambda is given up that moves less than this share of the wanted cells
-_NEAR = 0.9
 _MEMORY = 2**24  # floats; what is worked on at a time stays near the processor's caches
 
 
@@ -175,14 +174,9 @@ def perturb(
     path = (float(lam),) if isinstance(lam, (int, float)) else tuple(_LAMBDA_PATH if lam is None else lam)
     solutions = []
     for part in torch.arange(len(source), device=like.device).split(size):
+        from_cells, weight = cells.preactivation[rows[part]], cells.weight[rows[part]]
         problem = Problem(
-            encoder=encoder,
-            clustering=clustering,
-            cells=cells.preactivation[rows[part]],
-            cell_weight=cells.weight[rows[part]],
-            source=source[part],
-            target=target[part],
-            objective=objective,
+            Margins(encoder, clustering, from_cells, weight, source[part], target[part], objective),
             alpha=alpha,
             gene_weight=weights[part],
             lower=lower[part] * weights[part],
@@ -197,46 +191,13 @@ def perturb(
 def _solve(
     problem: Problem, path: Sequence[float], flip_target: float, max_iter: int, tolerance: float
 ) -> Perturbation:
-    point = Point.start(problem)
-    lams = torch.full_like(problem.gene_weight[:, 0], path[0])
-    todo = torch.arange(len(lams), device=lams.device)
-    if len(path) > 1:
-        todo = todo[_flip_rate(problem, point, todo) < flip_target]
-    n_iter = 0
-    for value in path:
-        if not len(todo):
-            break
-        lams[todo] = value
-        looked = min(_LOOK, max_iter) if value < path[-1] else 0
-        n_iter += _descend(problem, lams, point, todo, looked, tolerance)
-        near = todo if value == path[-1] else todo[_flip_rate(problem, point, todo) >= _NEAR * flip_target]
-        n_iter += _descend(problem, lams, point, near, max_iter - looked, tolerance)
-        todo = todo[_flip_rate(problem, point, todo) < flip_target]
-    _, slope = problem.linearized(point.shift)
+    point, lam, n_iter = follow(problem, path, flip_target, max_iter, tolerance)
+    margin, slope, flip_rate = problem.margins.linearized(point.shift)
     return Perturbation(
         delta=point.eta / problem.gene_weight,
         gradient=problem.encoder.pull((slope * problem.cell_weight.unsqueeze(-1)).sum(dim=1)),
-        flip_rate=_flip_rate(problem, point, torch.arange(len(lams), device=lams.device)),
-        objective=point.eta.abs().sum(dim=1) + problem.hinge(point.margin, lams),
-        lam=lams,
+        flip_rate=flip_rate,
+        objective=point.eta.abs().sum(dim=1) + problem.hinge(margin, lam),
+        lam=lam,
         n_iter=n_iter,
     )
-
-
-def _descend(problem: Problem, lam: Tensor, point: Point, rows: Tensor, max_iter: int, tolerance: float) -> int:
-    """Move some of the contrasts down their objective; the linear models it took."""
-    if not len(rows) or not max_iter:
-        return 0
-    at = point.subset(rows)
-    taken = descend(problem.subset(rows), lam[rows], at, max_iter, tolerance)
-    point.put(rows, at)
-    return taken
-
-
-def _flip_rate(problem: Problem, point: Point, rows: Tensor) -> Tensor:
-    """Share of the cells that some of the contrasts move as wanted."""
-    part = problem.subset(rows)
-    scores = part.clustering.scores(part.encoder.tail(part.cells + point.shift[rows, None]))
-    flipped = is_flipped(scores, part.source, part.target, part.objective)
-    counted = part.cell_weight > 0
-    return (flipped & counted).sum(dim=1) / counted.sum(dim=1)

@@ -168,9 +168,16 @@ def logits_from_scores(scores: Tensor) -> Tensor:
     return torch.where(is_top, lead, below - torch.log1p(others))
 
 
-def logit_of(scores: Tensor, group: Tensor) -> Tensor:
-    """One logit of each cell: scores ``(n, m, n_groups)``, the group by contrast ``(n,)`` or by cell ``(n, m)``."""
-    relative = scores - scores.detach().amax(dim=-1, keepdim=True)  # no logit changes, and nothing large cancels
+def logit_of(scores: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    r"""One logit of each cell, and its gradient with respect to the scores, in a few passes over them.
+
+    :math:`m_c=l_c-\log\sum_{k\ne c}e^{l_k}`, whose slope is 1 for :math:`c` and minus a softmax for the others.
+    Scores have shape ``(n, m, n_groups)``; the group is given by contrast ``(n,)`` or by cell ``(n, m)``.
+    """
     where = group.view(len(scores), -1, 1).expand(*scores.shape[:-1], 1)
-    others = relative.scatter(-1, where, -torch.inf)
-    return relative.gather(-1, where).squeeze(-1) - others.logsumexp(dim=-1)
+    others = scores.scatter(-1, where, -torch.inf)
+    largest = others.amax(dim=-1, keepdim=True)
+    weight = others.sub_(largest).exp_()
+    total = weight.sum(dim=-1, keepdim=True)
+    logit = scores.gather(-1, where) - largest - total.log()
+    return logit.squeeze(-1), weight.div_(-total).scatter_(-1, where, 1.0)

@@ -24,9 +24,7 @@ class LinearModel:
     Attributes
     ----------
     slope
-        :math:`g`, genes first, shape ``(n_contrasts, n_genes, n_cells)``.
-    by_cell
-        The same, cells first: a row times a matrix is several times as fast as a matrix times a column.
+        :math:`g`, shape ``(n_contrasts, n_cells, n_genes)``.
     offset
         :math:`c`, shape ``(n_contrasts, n_cells)``.
     price
@@ -38,7 +36,6 @@ class LinearModel:
     """
 
     slope: Tensor
-    by_cell: Tensor
     offset: Tensor
     price: Tensor
     lower: Tensor
@@ -47,18 +44,18 @@ class LinearModel:
 
     def hinge(self, eta: Tensor) -> Tensor:
         """What is inside the hinge, per contrast and cell."""
-        return self.offset + row_times(eta, self.slope)
+        return self.offset + row_times(eta, self.slope.mT)
 
     def distance(self) -> Tensor:
         """How much of its steepest gene each cell lacks to the end of its hinge, the mean over those that lack some."""
-        steepest = self.slope.abs().amax(dim=1)
+        steepest = self.slope.abs().amax(dim=2)
         paying = self.price * ((self.offset > 0) & (steepest > 0))
         far = (paying * self.offset / torch.where(steepest > 0, steepest, 1.0)).sum(dim=1)
         return torch.where(far > 0, far / paying.sum(dim=1), 1.0)
 
-    def gap(self, eta: Tensor, dual: Tensor) -> Tensor:
-        """By how much a solution may be above the optimum at most, given a multiplier of each hinge."""
-        pull = row_times(dual, self.by_cell)
+    def gap(self, value: Tensor, dual: Tensor) -> Tensor:
+        """By how much a value of the objective may be above the optimum at most, given a multiplier of each hinge."""
+        pull = row_times(dual, self.slope)
         towards = torch.where(pull < 0, self.upper, -self.lower)
         if not self.ridge:  # where there is no bound, shrink the multipliers until leaving zero does not pay
             free = torch.where(towards.isinf(), pull.abs(), 1.0).amax(dim=1, keepdim=True).clamp_min(1.0)
@@ -67,11 +64,12 @@ class LinearModel:
         pays = (pull.abs() - 1.0).clamp_min(0.0)
         far = torch.minimum(towards, pays / self.ridge) if self.ridge else towards
         paid = pays * far - self.ridge / 2 * far.square()
-        return self.value(eta) - (dual * self.offset).sum(dim=1) + paid.sum(dim=1)
+        return value - (dual * self.offset).sum(dim=1) + paid.sum(dim=1)
 
-    def value(self, eta: Tensor) -> Tensor:
+    def value(self, eta: Tensor, hinge: Tensor | None = None) -> Tensor:
         """The objective, per contrast."""
-        return cost(eta, self.ridge) + (self.price * self.hinge(eta).clamp_min(0.0)).sum(dim=1)
+        hinge = self.hinge(eta) if hinge is None else hinge
+        return cost(eta, self.ridge) + (self.price * hinge.clamp_min(0.0)).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -102,23 +100,24 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
     """
     unit = model.slope.square().sum(dim=(1, 2)).div((model.price > 0).sum(dim=1).clamp_min(1)).sqrt()
     unit = torch.where(unit > 0, unit, 1.0)[:, None]
-    by_gene, by_cell = model.slope / unit[:, None], model.by_cell / unit[:, None]
+    slope = model.slope / unit[:, None]
     stride = model.distance()[:, None] / _STRIDES
     offset, most = model.offset / unit, model.price * unit * stride
-    gram = torch.bmm(by_cell, by_gene)
-    solve = torch.linalg.inv(gram + torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device))
+    gram = torch.bmm(slope, slope.mT)
+    gram.diagonal(dim1=1, dim2=2).add_(1.0)
+    solve = torch.cholesky_inverse(torch.linalg.cholesky(gram))
     eta, p, q = start.eta, start.gene_dual * stride, start.cell_dual * unit * stride
-    hinge = offset + row_times(eta, by_gene)
+    hinge = offset + row_times(eta, slope.mT)
+    shrink = 1 / (1 + model.ridge * stride)
     for _ in range(n_iter):
         # what the margins see: the closest to both splits
         ahead, missed = eta - p, hinge - offset - q
-        at_cells = row_times(row_times(ahead, by_gene) + row_times(missed, gram), solve)
-        seen = ahead + row_times(missed - at_cells, by_cell)
-        wanted = _OVER * seen + (1 - _OVER) * eta + p
-        shrunk = (wanted - torch.clamp(wanted, -stride, stride)) / (1 + model.ridge * stride)
-        eta = torch.clamp(shrunk, model.lower, model.upper)
+        seen_by_cells = missed + row_times(row_times(ahead, slope.mT) - missed, solve)
+        seen = torch.baddbmm(ahead[:, None], (missed - seen_by_cells)[:, None], slope).squeeze(1)
+        wanted = torch.lerp(eta, seen, _OVER) + p
+        eta = torch.clamp((wanted - torch.clamp(wanted, -stride, stride)) * shrink, model.lower, model.upper)
         p = wanted - eta
-        wanted = _OVER * (at_cells + offset) + (1 - _OVER) * hinge + q
+        wanted = torch.lerp(hinge, seen_by_cells + offset, _OVER) + q
         q = torch.minimum(wanted.clamp_min(0.0), most)
         hinge = wanted - q
     return Iterate(eta, p / stride, q / unit / stride)
@@ -130,5 +129,5 @@ def cost(eta: Tensor, ridge: float) -> Tensor:
 
 
 def row_times(row: Tensor, matrix: Tensor) -> Tensor:
-    """A row times a matrix, each of a batch."""
+    """A row times a matrix, each of a batch: several times as fast as a matrix times a column."""
     return torch.bmm(row.unsqueeze(1), matrix).squeeze(1)

@@ -175,10 +175,14 @@ def test_a_beta_that_is_not_positive_and_finite_raises(beta):
 
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 @pytest.mark.parametrize("by_cell", [False, True])
-def test_one_logit_is_that_of_all_logits(scale, by_cell):
+@pytest.mark.parametrize("n_groups", [2, 5])
+def test_one_logit_is_that_of_all_logits_and_so_is_its_gradient(scale, by_cell, n_groups):
     generator = torch.Generator().manual_seed(0)
-    scores = scale * torch.randn(6, 9, 5, generator=generator, dtype=torch.float64)
-    group = torch.randint(5, (6, 9) if by_cell else (6,), generator=generator)
+    scores = scale * torch.randn(6, 9, n_groups, generator=generator, dtype=torch.float64)
+    group = torch.randint(n_groups, (6, 9) if by_cell else (6,), generator=generator)
     where = (group if by_cell else group[:, None].expand(6, 9)).unsqueeze(-1)
-    expected = logits_from_scores(scores).gather(-1, where).squeeze(-1)
-    torch.testing.assert_close(logit_of(scores, group), expected, rtol=1e-12, atol=1e-12)
+    expected = logits_from_scores(scores.requires_grad_()).gather(-1, where).squeeze(-1)
+    (gradient,) = torch.autograd.grad(expected.sum(), scores)
+    found, slope = logit_of(scores.detach(), group)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slope, gradient, rtol=1e-9, atol=1e-12)
