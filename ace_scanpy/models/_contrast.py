@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -32,8 +32,13 @@ class Margins:
 
     def subset(self, rows: Tensor) -> Margins:
         """The same of some of the contrasts."""
-        kept = (values[rows] for values in (self.cells, self.cell_weight, self.source, self.target))
-        return Margins(self.encoder, self.clustering, *kept, self.objective)
+        return replace(
+            self,
+            cells=self.cells[rows],
+            cell_weight=self.cell_weight[rows],
+            source=self.source[rows],
+            target=self.target[rows],
+        )
 
     def at(self, shift: Tensor) -> Tensor:
         """What has to fall below -alpha, ``(n_contrasts, n_cells)``, where pre-activations shift by so much."""
@@ -41,7 +46,7 @@ class Margins:
         return margin(scores, self.source, self.target, self.objective)[0]
 
     def linearized(self, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, the gradient of each with respect to its cell's pre-activation, 0 for padding, and the flip rate."""
+        """The same, the gradient of each at its cell's pre-activation, 0 for padding, and the flip rate."""
         at = (self.cells + shift[:, None]).requires_grad_()
         with torch.enable_grad():
             scores = self.clustering.scores(self.encoder.tail(at))
@@ -76,8 +81,13 @@ class Problem:
 
     def subset(self, rows: Tensor) -> Problem:
         """The same problem for some of the contrasts."""
-        kept = (values[rows] for values in (self.gene_weight, self.lower, self.upper))
-        return Problem(self.margins.subset(rows), self.alpha, *kept, self.ridge)
+        return replace(
+            self,
+            margins=self.margins.subset(rows),
+            gene_weight=self.gene_weight[rows],
+            lower=self.lower[rows],
+            upper=self.upper[rows],
+        )
 
     def slope(self, at_preactivation: Tensor) -> Tensor:
         """From a gradient with respect to the pre-activation, ``(n_contrasts, width)``, to that of eta."""

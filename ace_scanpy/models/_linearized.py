@@ -59,23 +59,26 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What a linear model says of its contrasts.
+class Step:
+    """What a linear model promised, and what came of it.
 
     Attributes
     ----------
+    gain
+        Share of the objective that it took away.
     gap
-        How far its solution may be from its optimum; 0 where the model is worth a step but the network follows it
-        nowhere: there is nothing to wait for.
+        How far the model's solution may be from its optimum, a share too; 0 where the model is worth a step but the
+        network follows it nowhere: there is nothing to wait for.
     flip_rate
-        Share of the cells that its solution would move beyond the margin 0.
+        Share of the cells that the solution moves beyond the margin 0, were the network linear.
     """
 
+    gain: Tensor
     gap: Tensor
     flip_rate: Tensor
 
 
-def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[Point, Outlook]:
+def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[Point, Step]:
     """Solve the linear model at a point, as far as so many steps go, and move as far as lowers the objective.
 
     The objective is a convex function, the norms and the hinges, of margins that are smooth: the model keeps the first
@@ -104,21 +107,25 @@ def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[P
     promised = value - others - solved
     way = found.eta - eta
     step = row_times(way / weight, of_genes.mT)
-    share, *there = _search(problem, here, lam, value, promised, others, eta, way, step)
+    share, margin, slopes, flip_rate = _search(problem, here, lam, value, promised, others, eta, way, step)
     moved = torch.where(share == 1, found.eta, eta + share * way)
     point = Point(
         here.eta.scatter_(1, genes, moved),
         here.ahead.copy_(here.eta).scatter_(1, genes, found.eta),
         here.shift + share * step,
         others + cost(moved, problem.ridge),
-        *there,
+        margin,
+        slopes,
+        flip_rate,
         here.gene_dual.scatter_(1, genes, found.gene_dual),
         found.cell_dual,
     )
     gap = model.gap(solved, found.cell_dual)
+    gap = torch.where((share[:, 0] == 0) & (promised > gap), 0.0, gap)
     counted = (price > 0).to(price)
-    flipped = ((hinge < problem.alpha) * counted).sum(dim=1) / counted.sum(dim=1)
-    return point, Outlook(torch.where((share[:, 0] == 0) & (promised > gap), 0.0, gap), flipped)
+    would_flip = ((hinge < problem.alpha) * counted).sum(dim=1) / counted.sum(dim=1)
+    unit = value.clamp_min(torch.finfo(value.dtype).tiny)
+    return point, Step((value - point.value(problem, lam)) / unit, gap / unit, would_flip)
 
 
 def _candidates(problem: Problem, eta: Tensor, slope: Tensor) -> Tensor:

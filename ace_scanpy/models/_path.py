@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ._contrast import Problem
-    from ._linearized import Outlook
+    from ._linearized import Step
 
 _STEPS = 20  # of the splitting on each model, which goes on from the one before; twice as many on the first
-_FAR, _LOOK, _NEAR = 0.7, 3, 0.9
-_SOLVED = 0.03
-"""A lambda is given up that moves too few cells: less than the first share of those wanted, by the first model and by
-its solution both, or less than the last after some models."""
+# A lambda is given up that moves less than a share of the cells wanted: of the first by one model, if it is solved as
+# far as that and says so too; of the second by three.
+_FAR, _SOLVED = 0.7, 0.03
+_NEAR, _LOOK = 0.9, 3
 
 
 def follow(
@@ -40,28 +40,23 @@ def follow(
     part, here, n_iter = problem.subset(going), point.subset(going), 0
     at, models, idle = (place[going] for _ in range(3))
     while len(going) and max_iter:
-        lam, last = values[at], at == len(path) - 1
-        before = here.value(part, lam)
-        here, outlook = advance(part, here, lam, _STEPS * (2 if n_iter == 0 else 1))
+        here, step = advance(part, here, values[at], _STEPS * (2 if n_iter == 0 else 1))
         n_iter, models = n_iter + 1, models + 1
-        flat = before - here.value(part, lam) <= tolerance * before
-        idle = torch.where(flat, idle + (outlook.gap <= tolerance * before), 0)
-        settled = (idle >= 2) | (models >= max_iter)
+        idle = torch.where(step.gain > tolerance, 0, idle + (step.gap <= tolerance))
+        settled, last = (idle >= 2) | (models >= max_iter), at == len(path) - 1
         done = settled & (last | (here.flip_rate >= wanted))
-        onward = (
-            ~done & ~last & (settled | _is_hopeless(here, outlook, outlook.gap <= _SOLVED * before, models, wanted))
-        )
+        onward = ~done & ~last & (settled | _is_too_small(here, step, models, wanted))
         at, models, idle = at + onward.long(), models * ~onward, idle * ~onward
         if done.any():
             point.put(going[done], here.subset(done))
             place[going[done]] = at[done]
-            rest = (~done).nonzero().squeeze(1)
+            rest = ~done
             going, at, models, idle = going[rest], at[rest], models[rest], idle[rest]
             part, here = part.subset(rest), here.subset(rest)
     return point, values[place], n_iter
 
 
-def _is_hopeless(here: Point, outlook: Outlook, solved: Tensor, models: Tensor, wanted: float) -> Tensor:
-    """Whether so few cells have moved that the next lambda is better tried at once."""
-    far = solved & (torch.maximum(here.flip_rate, outlook.flip_rate) < _FAR * wanted)
+def _is_too_small(here: Point, step: Step, models: Tensor, wanted: float) -> Tensor:
+    """Whether lambda moves so few cells that the next is better tried at once."""
+    far = (torch.maximum(here.flip_rate, step.flip_rate) < _FAR * wanted) & (step.gap <= _SOLVED)
     return torch.where(models < _LOOK, far & (models == 1), here.flip_rate < _NEAR * wanted)
