@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import scanpy as sc
@@ -10,7 +12,8 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_info
 
 import ace_scanpy as ace
-from ace_scanpy import _threads
+from ace_scanpy import _pool, _threads
+from ace_scanpy.methods import _perturbation
 from ace_scanpy.tl import _explain
 
 
@@ -86,3 +89,44 @@ def test_explain_and_embed_run_with_as_many_threads_as_set(before, monkeypatch):
     ace.tl.explain(adata, "group")
     assert seen == [1, 1]
     assert counts() == before
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_pieces_run_side_by_side_with_one_thread_each_and_in_order(before, n_jobs, set_jobs):
+    set_jobs(n_jobs)
+    waiting = threading.Barrier(n_jobs, timeout=60)  # breaks unless so many pieces run at once
+
+    def piece(number):
+        waiting.wait()
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    with _threads.as_set():
+        found = _pool.each(piece, range(4))
+        assert torch.get_num_threads() == n_jobs
+    numbers, threads, workers = zip(*found, strict=True)
+    assert numbers == (0, 1, 2, 3)
+    assert set(threads) == {1}
+    assert len(set(workers)) == n_jobs
+    assert counts() == before
+
+
+def test_what_a_piece_raises_is_raised_and_threads_are_put_back(before):
+    with pytest.raises(ZeroDivisionError):
+        _pool.each(lambda number: 1 // number, [1, 0])
+    assert counts() == before
+
+
+def test_chunks_side_by_side_give_the_same_bits(set_jobs, monkeypatch):
+    adata = sc.AnnData(np.random.default_rng(0).random((60, 12), dtype=np.float32))
+    adata.obs["group"] = np.repeat(["a", "b", "c"], 20)
+    ace.tl.embed(adata, n_latent=2, n_epochs=1)
+    ace.tl.explain(adata, "group", min_fidelity=0)
+    monkeypatch.setattr(_perturbation, "_MEMORY", 1)  # one group at a time
+    entries = []
+    for n_jobs in (1, 2):
+        set_jobs(n_jobs)
+        ace.tl.explain(adata, "group", min_fidelity=0)
+        entries.append(adata.uns["rank_genes_groups"])
+    one, two = entries
+    for name in ("names", "scores", "delta", "flip_rate", "panel_size"):
+        assert one[name].tolist() == two[name].tolist()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from .. import _pool
 from ..models import SourceCells, perturb
 from ._contrasts import Pairs, distances
 from ._panels import Prefixes, panel_size
@@ -110,11 +111,13 @@ def explain(
     alpha, lam
         As in the paper.
     """
-    parts = []
+    chunks = []
     for rows in _chunks(contrasts, encoder.n_genes, encoder.width):
         sampled = [sample(source, codes, contrasts.groups[row], seed) for row in rows]
-        cells = SourceCells.from_expression(encoder, sampled)
-        parts.append(_explain_chunk(encoder, clustering, cells, rows, means, contrasts, weights, alpha, lam))
+        chunks.append((rows, SourceCells.from_expression(encoder, sampled)))
+    parts = _pool.each(
+        lambda chunk: _explain_chunk(encoder, clustering, *chunk, means, contrasts, weights, alpha, lam), chunks
+    )
     per_row = [f.name for f in fields(Explanation) if f.name != "pairs"]
     stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in per_row}
     pairs = [part.pairs for part in parts if part.pairs is not None]
@@ -153,8 +156,8 @@ def sample(source: CellSource, codes: NDArray[np.integer], group: int, seed: int
 def _explain_chunk(
     encoder: Encoder,
     clustering: NeuralizedClustering,
-    cells: SourceCells,
     rows: Sequence[int],
+    cells: SourceCells,
     means: NDArray[np.floating],
     contrasts: Contrasts,
     weights: Weights,

@@ -107,7 +107,8 @@ class NeuralizedClustering(nn.Module):
 
         Linear in ``z`` where each group has one prototype.
         """
-        return self._factor * pool((z - self._origin) @ self._weight.T + self._bias, self.n_groups)
+        each = nn.functional.linear(z - self._origin, self._weight, self._bias)
+        return self._factor * pool(each, self.n_groups)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits :math:`m_c`, shape ``(..., n_groups)`` (equation 6)."""
