@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LAMBDA, RATE, START = 100.0, 2e-3, 1e-6
 N_CELLS, N_TIMED = 60, 8
 # as `ace.tl.explain` and `ace.tl.explain_cells` call the solver
-FOR_ALL, FOR_EACH = {"max_iter": 6}, {"max_iter": 10}
+FOR_ALL, FOR_EACH = {"max_iter": 4}, {"max_iter": 10}
 
 
 def against_the_original(folder: Path, n_cells: int, n_genes: int, n_steps: int) -> pd.DataFrame:

@@ -200,6 +200,25 @@ def test_lambda_is_the_smallest_on_the_path_that_pays_for_the_flip():
     assert solution.delta[-1].item() == 0.0
 
 
+def test_a_lambda_far_too_small_is_given_up_after_one_model():
+    path = [0.1, 0.2, 0.5, 1.0, 100.0]  # where the flip pays from 10 on
+    alone = one_gene([0.0, 2.0], 0.5, [0.0], weights=[40.0], lam=path[-1])
+    solution = one_gene([0.0, 2.0], 0.5, [0.0], weights=[40.0], lam=path)
+    assert solution.lam.item() == path[-1]
+    assert solution.flip_rate.item() == 1.0
+    assert 4 < solution.n_iter <= 4 + alone.n_iter + 2  # its model is solved in more steps where it is the first
+
+
+def test_each_contrast_of_a_batch_has_the_lambda_that_it_has_alone():
+    weights = 4.0 * np.geomspace(1.0, 900.0, 7)
+    batch = one_gene([0.0, 2.0], 0.5, [0.0], weights=weights)
+    alone = [one_gene([0.0, 2.0], 0.5, [0.0], weights=[weight]) for weight in weights]
+    assert len(set(batch.lam.tolist())) > 3
+    assert batch.lam.tolist() == [solution.lam.item() for solution in alone]
+    np.testing.assert_allclose(batch.delta, torch.cat([solution.delta for solution in alone]), rtol=1e-6)
+    assert batch.n_iter == max(solution.n_iter for solution in alone)
+
+
 @pytest.mark.parametrize("n_cells", [20, 40, 60, 100, 160, 200])
 def test_a_share_of_exactly_the_wanted_one_is_enough(n_cells):
     # one cell in twenty is out of reach of the bound; single precision, as in use
