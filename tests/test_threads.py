@@ -122,11 +122,13 @@ def test_chunks_side_by_side_give_the_same_bits(set_jobs, monkeypatch):
     ace.tl.embed(adata, n_latent=2, n_epochs=1)
     ace.tl.explain(adata, "group", min_fidelity=0)
     monkeypatch.setattr(_perturbation, "_MEMORY", 1)  # one group at a time
-    entries = []
+    entries, pieces, each = [], [], _pool.each
+    monkeypatch.setattr(_pool, "each", lambda function, chunks: pieces.append(len(chunks)) or each(function, chunks))
     for n_jobs in (1, 2):
         set_jobs(n_jobs)
         ace.tl.explain(adata, "group", min_fidelity=0)
         entries.append(adata.uns["rank_genes_groups"])
     one, two = entries
+    assert pieces == [3, 3]
     for name in ("names", "scores", "delta", "flip_rate", "panel_size"):
         assert one[name].tolist() == two[name].tolist()

@@ -133,7 +133,7 @@ def effort(n_groups: int) -> int:
 
 
 def _chunks(contrasts: Contrasts, n_genes: int, n_hidden: int) -> list[range]:
-    """Rows to be solved together, so that the work arrays stay within the memory bound."""
+    """Rows to be solved together, so that the work arrays of each thread stay within the memory bound."""
     per_contrast = 8 * effort(contrasts.n_groups) * n_hidden + 16 * n_genes
     n_rows = len(contrasts.groups)
     n_contrasts = max(len(contrasts.targets(row)) for row in range(n_rows))

@@ -43,19 +43,24 @@ class Margins:
     def at(self, shift: Tensor) -> Tensor:
         """What has to fall below -alpha, ``(n_contrasts, n_cells)``, where pre-activations shift by so much."""
         scores = self.clustering.scores(self.encoder.tail(self.cells + shift[:, None]))
-        return margin(scores, self.source, self.target, self.objective)[0]
+        return self._without_padding(margin(scores, self.source, self.target, self.objective)[0])
 
     def linearized(self, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same, the gradient of each at its cell's pre-activation, 0 for padding, and the flip rate."""
+        """The same, the gradient of each at its cell's pre-activation, and the flip rate; 0 for padding."""
         at = (self.cells + shift[:, None]).requires_grad_()
         with torch.enable_grad():
             scores = self.clustering.scores(self.encoder.tail(at))
         found = scores.detach()
         margins, by_score = margin(found, self.source, self.target, self.objective)
         (slope,) = torch.autograd.grad(scores, at, by_score)
-        counted = (self.cell_weight > 0).to(margins)
-        flipped = is_flipped(found, self.source, self.target, self.objective) * counted
-        return margins, slope * counted.unsqueeze(-1), flipped.sum(dim=1) / counted.sum(dim=1)
+        flipped = self._without_padding(is_flipped(found, self.source, self.target, self.objective).to(margins))
+        rate = flipped.sum(dim=1) / (self.cell_weight > 0).to(margins).sum(dim=1)
+        return self._without_padding(margins), self._without_padding(slope), rate
+
+    def _without_padding(self, values: Tensor) -> Tensor:
+        """0 for cells that only fill up, of which a network may make anything."""
+        is_padding = self.cell_weight <= 0
+        return values.masked_fill(is_padding if values.ndim == 2 else is_padding.unsqueeze(-1), 0.0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def margin(scores: Tensor, source: Tensor, target: Tensor, objective: Objective)
 
 def is_flipped(scores: Tensor, source: Tensor, target: Tensor, objective: Objective) -> Tensor:
     """Whether the cell is assigned to the target (against the rest: not to the source), boolean."""
-    group = source if objective == "rest" else target
-    own = scores.gather(-1, group.view(-1, 1, 1).expand(*scores.shape[:-1], 1)).squeeze(-1)
-    is_there = own >= scores.amax(dim=-1)
-    return ~is_there if objective == "rest" else is_there
+    assigned = scores.argmax(dim=-1)
+    if objective == "rest":
+        return assigned != source[:, None]
+    return assigned == target[:, None]

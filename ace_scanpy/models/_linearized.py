@@ -67,15 +67,37 @@ class Step:
     gain
         Share of the objective that it took away.
     gap
-        How far the model's solution may be from its optimum, a share too; 0 where the model is worth a step but the
-        network follows it nowhere: there is nothing to wait for.
+        How far the model's solution may be from its optimum, a share too.
+    is_barred
+        Whether the model is worth a step but the network follows it nowhere: there is nothing to wait for.
     flip_rate
         Share of the cells that the solution moves beyond the margin 0, were the network linear.
     """
 
     gain: Tensor
     gap: Tensor
+    is_barred: Tensor
     flip_rate: Tensor
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where a linear model leads: the candidate genes' change and how it differs, and what that is worth."""
+
+    eta: Tensor
+    by: Tensor
+    shift: Tensor  # of the pre-activation
+    value: Tensor  # the objective now
+    others: Tensor  # what the genes that stay cost
+    promised: Tensor
+
+    def cost(self, rows: Tensor, share: float, ridge: float) -> Tensor:
+        """What the change costs a share of the way along."""
+        return self.others[rows] + cost(self.eta[rows] + share * self.by[rows], ridge)
+
+    def is_worth(self, rows: Tensor, share: float, value: Tensor) -> Tensor:
+        """Whether an objective there is lower by a part of the promise; not where it is no number."""
+        return value <= self.value[rows] - _ENOUGH * share * self.promised[rows]
 
 
 def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[Point, Step]:
@@ -102,17 +124,15 @@ def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[P
     )
     found = split(model, Iterate(here.ahead.gather(1, genes), here.gene_dual.gather(1, genes), here.cell_dual), n_steps)
     hinge = model.hinge(found.eta)
-    solved = model.value(found.eta, hinge)
-    others = here.paid - cost(eta, problem.ridge)
-    promised = value - others - solved
-    way = found.eta - eta
-    step = row_times(way / weight, of_genes.mT)
-    share, margin, slopes, flip_rate = _search(problem, here, lam, value, promised, others, eta, way, step)
-    moved = torch.where(share == 1, found.eta, eta + share * way)
+    solved, others = model.value(found.eta, hinge), here.paid - cost(eta, problem.ridge)
+    by = found.eta - eta
+    way = _Way(eta, by, row_times(by / weight, of_genes.mT), value, others, value - others - solved)
+    share, margin, slopes, flip_rate = _search(problem, here, lam, way)
+    moved = torch.where(share == 1, found.eta, eta + share * by)
     point = Point(
         here.eta.scatter_(1, genes, moved),
         here.ahead.copy_(here.eta).scatter_(1, genes, found.eta),
-        here.shift + share * step,
+        here.shift + share * way.shift,
         others + cost(moved, problem.ridge),
         margin,
         slopes,
@@ -121,11 +141,11 @@ def advance(problem: Problem, here: Point, lam: Tensor, n_steps: int) -> tuple[P
         found.cell_dual,
     )
     gap = model.gap(solved, found.cell_dual)
-    gap = torch.where((share[:, 0] == 0) & (promised > gap), 0.0, gap)
-    counted = (price > 0).to(price)
+    is_barred = (share[:, 0] == 0) & (way.promised > gap)
+    counted = (problem.cell_weight > 0).to(price)
     would_flip = ((hinge < problem.alpha) * counted).sum(dim=1) / counted.sum(dim=1)
     unit = value.clamp_min(torch.finfo(value.dtype).tiny)
-    return point, Step((value - point.value(problem, lam)) / unit, gap / unit, would_flip)
+    return point, Step((value - point.value(problem, lam)) / unit, gap / unit, is_barred, would_flip)
 
 
 def _candidates(problem: Problem, eta: Tensor, slope: Tensor) -> Tensor:
@@ -141,40 +161,29 @@ def _candidates(problem: Problem, eta: Tensor, slope: Tensor) -> Tensor:
     return urgent.topk(min(N_CANDIDATES, urgent.shape[1]), dim=1, sorted=False).indices
 
 
-def _search(
-    problem: Problem,
-    here: Point,
-    lam: Tensor,
-    value: Tensor,
-    promised: Tensor,
-    others: Tensor,
-    eta: Tensor,
-    way: Tensor,
-    step: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _search(problem: Problem, here: Point, lam: Tensor, way: _Way) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """How much of the way, cut as often as needed, lowers the objective by a part of the promise; 0 where none.
 
     Also the margins where that leads, the slopes of the next model and the flip rate. They are those there; where there
     is no way, a kink of the network bars it, and the slopes are those behind the kink.
     """
 
-    def too_far(rows: Tensor, share: float, hinge: Tensor) -> Tensor:
-        of_change = others[rows] + cost(eta[rows] + share * way[rows], problem.ridge)
-        # written so that a value that is not a number counts as too far
-        return rows[~(of_change + hinge <= value[rows] - _ENOUGH * share * promised[rows])]
+    def too_far(rows: Tensor, share: float, margin: Tensor) -> Tensor:
+        value = way.cost(rows, share, problem.ridge) + problem.hinge(margin, lam[rows], rows)
+        return rows[~way.is_worth(rows, share, value)]
 
-    kept = torch.where(promised > 0, 1.0, 0.0)
-    margin, slope, flip_rate = problem.margins.linearized(here.shift + kept.unsqueeze(1) * step)
-    rest = too_far(kept.nonzero().squeeze(1), 1.0, problem.hinge(margin, lam)[kept > 0])
-    cut = rest
+    kept = torch.where(way.promised > 0, 1.0, 0.0)
+    margin, slope, flip_rate = problem.margins.linearized(here.shift + kept.unsqueeze(1) * way.shift)
+    rest = kept.nonzero().squeeze(1)
+    rest = cut = too_far(rest, 1.0, margin[rest])
     for share in _SHARES:
         if not len(rest):
             break
         kept[rest] = share
-        margins = problem.margins.subset(rest).at(here.shift[rest] + share * step[rest])
-        rest = too_far(rest, share, problem.hinge(margins, lam[rest], rest))
+        rest = too_far(rest, share, problem.margins.subset(rest).at(here.shift[rest] + share * way.shift[rest]))
     if len(cut):
-        at = here.shift[cut] + kept[cut].unsqueeze(1) * step[cut]
+        at = here.shift[cut] + kept[cut].unsqueeze(1) * way.shift[cut]
         margin[cut], slope[cut], flip_rate[cut] = problem.margins.subset(cut).linearized(at)
         margin[rest], flip_rate[rest], kept[rest] = here.margin[rest], here.flip_rate[rest], 0.0
+        slope[rest] = torch.where(slope[rest].isfinite(), slope[rest], here.slope[rest])
     return kept.unsqueeze(1), margin, slope, flip_rate

@@ -28,11 +28,12 @@ def follow(
 ) -> tuple[Point, Tensor, int]:
     """Where each contrast ends, its lambda, and the linear models solved one after the other.
 
-    A contrast is done with a lambda when two models in turn are solved and bring no more than the tolerance, a share of
-    the objective, or after `max_iter` of them. It takes the next lambda, from where it stands, until the wanted share
-    of the cells has moved.
+    A contrast is done with a lambda when two models since the last gain were solved and brought no more than the
+    tolerance, a share of the objective, or after `max_iter` of them. It takes the next lambda, from where it stands,
+    until the wanted share of the cells has moved.
     """
-    point, values = Point.start(problem), problem.gene_weight.new_tensor(path)
+    point, like = Point.start(problem), problem.gene_weight
+    values = torch.tensor(path, dtype=like.dtype, device=like.device)
     place = torch.zeros_like(problem.margins.source)  # on the path, where each contrast ends
     going = torch.arange(len(place), device=place.device)
     if len(path) > 1:
@@ -42,7 +43,7 @@ def follow(
     while len(going) and max_iter:
         here, step = advance(part, here, values[at], _STEPS * (2 if n_iter == 0 else 1))
         n_iter, models = n_iter + 1, models + 1
-        idle = torch.where(step.gain > tolerance, 0, idle + (step.gap <= tolerance))
+        idle = torch.where(step.gain > tolerance, 0, idle + ((step.gap <= tolerance) | step.is_barred))
         settled, last = (idle >= 2) | (models >= max_iter), at == len(path) - 1
         done = settled & (last | (here.flip_rate >= wanted))
         onward = ~done & ~last & (settled | _is_too_small(here, step, models, wanted))

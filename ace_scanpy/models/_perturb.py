@@ -151,7 +151,7 @@ def perturb(
     max_iter
         Most linear models for each :math:`\lambda`.
     tolerance
-        A contrast is done when two models in turn are solved up to this share of its objective and lower it by no more.
+        A contrast is done when two models are solved up to this share of its objective and lower it by no more.
     ridge
         :math:`\nu`, not negative: :math:`\frac\nu2\lVert w\circ\delta\rVert^2` is added to what is minimised, the
         elastic net (Zou and Hastie 2005). Genes that would do nearly as well as another then share its change, where

@@ -105,7 +105,7 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
     offset, most = model.offset / unit, model.price * unit * stride
     gram = torch.bmm(slope, slope.mT)
     gram.diagonal(dim1=1, dim2=2).add_(1.0)
-    solve = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    solve = _inverse(gram)
     eta, p, q = start.eta, start.gene_dual * stride, start.cell_dual * unit * stride
     hinge = offset + row_times(eta, slope.mT)
     shrink = 1 / (1 + model.ridge * stride)
@@ -121,6 +121,16 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
         q = torch.minimum(wanted.clamp_min(0.0), most)
         hinge = wanted - q
     return Iterate(eta, p / stride, q / unit / stride)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of each of a batch of positive definite matrices, in a third of the time of the general way.
+
+    One that is not, since a network gave no number, spoils its own contrast and no other.
+    """
+    if matrix.device.type == "mps":  # has only the general one, before torch 2.11
+        return torch.linalg.inv(matrix)
+    return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
 
 
 def cost(eta: Tensor, ridge: float) -> Tensor:

@@ -40,7 +40,7 @@ def test_scores_are_signed_shares(explained):
 
 @pytest.mark.parametrize(("group", "target"), [("B", "dendritic"), ("Mono 14⁺", "T/NK ζ")])
 def test_is_what_a_single_call_finds(explained, group, target, monkeypatch):
-    # to the optimum: six models end near it, where rounding, which differs between batches, decides
+    # to the optimum: four models end near it, where rounding, which differs between batches, decides
     monkeypatch.setattr(_perturbation, "_MODELS", 60)
     monkeypatch.setattr(_perturbation, "_TOLERANCE", 1e-6)
     ace.tl.explain(explained, "group", groups=[group], reference=target, key_added="one")

@@ -223,6 +223,32 @@ def test_padding_of_smaller_groups_plays_no_part(problem):
             torch.testing.assert_close(getattr(alone, name)[0], getattr(batch, name)[row], rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("lam", [10.0, None])
+def test_padding_of_which_the_network_makes_no_number_plays_no_part(problem, lam):
+    cells = SourceCells.from_expression(problem.encoder, problem.groups)
+    padding = (cells.weight == 0).unsqueeze(-1)
+    spoilt = SourceCells(cells.preactivation.masked_fill(padding, torch.nan), cells.weight)
+    for name in ("delta", "flip_rate", "objective", "lam"):
+        found, expected = (getattr(solve(problem, cells=c, lam=lam), name) for c in (spoilt, cells))
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0)
+
+
+def test_a_contrast_of_which_the_network_makes_no_number_spoils_no_other(problem):
+    groups = [problem.groups[0] * np.nan, *problem.groups[1:]]
+    spoilt, whole = solve(problem, groups=groups), solve(problem)
+    others = problem.source != 0
+    torch.testing.assert_close(spoilt.delta[others], whole.delta[others], rtol=1e-7, atol=1e-7)
+
+
+def test_a_tie_is_no_flip_where_the_clustering_assigns_the_other():
+    clustering = NeuralizedClustering(torch.tensor([[0.0], [1.0], [1.0]]), 1.0)
+    scores = clustering.scores(torch.tensor([[[0.9], [0.2]]]))
+    for target in (1, 2):
+        flipped = _contrast.is_flipped(scores, torch.tensor([0]), torch.tensor([target]), "targeted")
+        assert flipped.tolist() == [[target == 1, False]]
+    assert clustering.assign(torch.tensor([[0.9]])).item() == 1
+
+
 def test_source_cells_are_the_first_layer_of_dense_and_sparse_expression(problem):
     groups = [problem.groups[0], sparse.csr_matrix(problem.groups[1]), problem.groups[2], problem.groups[3]]
     cells = SourceCells.from_expression(problem.encoder, groups)
@@ -254,7 +280,7 @@ def test_a_path_may_be_given(problem):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_chosen_lambda_flips_enough_and_the_one_before_does_not(problem, objective, monkeypatch):
     weights = 30 * problem.weights
-    options = {"objective": objective, "weights": weights, "lam": None, "max_iter": 3}  # no lambda is given up ahead
+    options = {"objective": objective, "weights": weights, "lam": None, "max_iter": 3}
     chosen = solve(problem, **options)
     path = _perturb._LAMBDA_PATH
     used = sorted({path.index(value) for value in chosen.lam.tolist()})
