@@ -127,7 +127,7 @@ def perturb(
     Parameters
     ----------
     encoder, clustering
-        The network that is explained. Only the encoder's ``shift`` and ``tail`` are used.
+        The network that is explained. Of the encoder, ``tail``, ``pull`` and ``of_genes`` are used.
     cells
         Sampled cells of each source group.
     source, target
