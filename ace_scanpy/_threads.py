@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import scanpy as sc
-import torch
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits
+
+from . import _pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,5 @@ def as_set() -> Iterator[None]:
     Torch's tensors here are small, and threads that wait for each other on a busy machine cost many times what they
     gain.
     """
-    n_threads, before = effective_n_jobs(int(sc.settings.n_jobs)), torch.get_num_threads()
-    with threadpool_limits(n_threads):
-        torch.set_num_threads(n_threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    with _pool.limited(effective_n_jobs(int(sc.settings.n_jobs))):
+        yield

@@ -121,8 +121,8 @@ def perturb(
     Method: the margins are made linear at the change so far, the linear program that remains is solved by operator
     splitting, and the change goes as far towards its solution as lowers the objective; and so on (the prox-linear
     method, Lewis and Wright 2016). Zeros are exact. Each :math:`\lambda` of a path starts at the solution of the one
-    before, and is given up for the next where three models move less than .9 of the wanted share, or one less than .7,
-    if its own solution would not move more.
+    before, and is given up for the next where three models move less than .9 of the wanted share, or one less than .7
+    that is nearly solved and whose solution would not move more.
 
     Parameters
     ----------

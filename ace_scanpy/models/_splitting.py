@@ -124,11 +124,11 @@ def split(model: LinearModel, start: Iterate, n_iter: int) -> Iterate:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Of each of a batch of positive definite matrices, in a third of the time of the general way.
+    """Of each of a batch of positive definite matrices, with 60 rows in a third of the time of the general way.
 
     One that is not, since a network gave no number, spoils its own contrast and no other.
     """
-    if matrix.device.type == "mps":  # has only the general one, before torch 2.11
+    if matrix.device.type == "mps":  # older torch has only the general one there
         return torch.linalg.inv(matrix)
     return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
 
